@@ -1,0 +1,104 @@
+"""What is checked before a socket is opened, so that a refusal is a plain HTTP answer."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from flask import request
+from flask_jwt_extended import verify_jwt_in_request
+from sqlalchemy import select
+
+from ..auth import accounts
+from ..auth.schemas import Account
+from ..config import Settings
+from ..errors import (
+    BadHandshake,
+    ForbiddenOrigin,
+    TokenRevoked,
+    Unavailable,
+    UpgradeRequired,
+)
+from ..models import User
+from ..storage import transaction
+from . import rooms
+from .runtime import Runtime
+from .schemas import Room
+
+VERSION = "13"
+
+#: Of the Sec-WebSocket-Key, decoded (RFC 6455, section 4.1).
+NONCE_BYTES = 16
+
+
+@dataclass(slots=True)
+class Admission:
+    """Who may come in, and to which rooms. A guest has neither token nor session."""
+
+    user: Account
+    rooms: list[Room]
+    token: str | None = None
+    session: int = 0
+    expires_at: float = float("inf")
+
+
+def check(settings: Settings, runtime: Runtime) -> Admission:
+    """Decide on this request's wish for a socket.
+
+    Raises Unavailable, BadHandshake, UpgradeRequired, ForbiddenOrigin, TokenRevoked,
+    and what flask-jwt-extended raises for a token that is missing or bad.
+    """
+    if runtime.draining:
+        raise Unavailable("This worker is going away; connect again.", retry_after=1)
+    if runtime.full:
+        raise Unavailable("This worker has all the sockets it can hold.", retry_after=5)
+    _check_headers()
+    _check_origin(settings)
+    verified = verify_jwt_in_request(
+        optional=settings.guests, locations=["headers", "query_string", "cookies"]
+    )
+    if verified is None:
+        return _admit_guest()
+    _header, claims = verified
+    user_id = int(claims["sub"])
+    with transaction() as session:
+        username = session.scalar(select(User.username).where(User.id == user_id))
+        joined = rooms.rooms_of(session, user_id)
+    if username is None:
+        raise TokenRevoked("This account is no longer there.")
+    return Admission(
+        Account(user_id, username), joined, claims["jti"], claims["sid"], claims["exp"]
+    )
+
+
+def _check_headers() -> None:
+    """The client's part of RFC 6455, section 4.2.1, of which the library answers 500."""
+    if request.headers.get("Sec-WebSocket-Version", "").strip() != VERSION:
+        raise UpgradeRequired(headers={"Upgrade": "websocket", "Sec-WebSocket-Version": VERSION})
+    try:
+        nonce = base64.b64decode(request.headers.get("Sec-WebSocket-Key", ""), validate=True)
+    except (binascii.Error, ValueError):
+        nonce = b""
+    if len(nonce) != NONCE_BYTES:
+        raise BadHandshake("Sec-WebSocket-Key must be 16 bytes in base64.")
+
+
+def _check_origin(settings: Settings) -> None:
+    """Browsers send the cookie with a socket that any site opens; but they also say which site.
+
+    The host is compared and not the scheme, which a proxy that ends TLS may hide from us.
+    """
+    origin = request.headers.get("Origin", "").lower()
+    if not origin or origin in settings.origins:
+        return
+    if not request.host or urlsplit(origin).netloc != request.host.lower():
+        raise ForbiddenOrigin
+
+
+def _admit_guest() -> Admission:
+    guest = accounts.admit_guest()
+    with transaction() as session:
+        lobby = rooms.lobby(session)
+    return Admission(Account(guest.id, guest.username), [lobby])

@@ -1,0 +1,226 @@
+"""The one writer of messages in a worker: everything that is waiting goes into one transaction."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from threading import Event, Lock
+from typing import Any, NamedTuple, cast
+
+from flask import Flask
+from sqlalchemy import Table, insert, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from ..auth.schemas import Account
+from ..errors import ApiError, Internal, NotFound, TooBusy, from_database
+from ..models import Message, Room, now
+from ..storage import transaction
+from . import messages
+from .frames import MessageFrame
+
+log = logging.getLogger(__name__)
+
+#: Posts of one transaction: at 500 the cost of a commit is spread thin, and it still takes well
+#: under 100 ms.
+BATCH = 500
+
+#: Posts that may wait; beyond that, senders are told to come again.
+QUEUE = 10_000
+
+Outcome = MessageFrame | ApiError
+
+# The table and not the class: the ORM's own bookkeeping would double the cost of a message.
+_table = cast("Table", Message.__table__)
+
+#: The author's id and the client_id.
+Key = tuple[int, str | None]
+
+
+@dataclass(slots=True, eq=False)
+class Post:
+    """Something said, on its way into the log.
+
+    ``done`` is called once, with the message or with the error: after the commit, never before.
+    """
+
+    user: Account
+    room: int
+    text: str
+    client_id: str | None
+    done: Callable[[Outcome], None]
+
+    @property
+    def key(self) -> Key | None:
+        """What makes two posts the same one, sent again."""
+        return (self.user.id, self.client_id) if self.client_id else None
+
+
+class Written(NamedTuple):
+    """What a transaction came to: each post's outcome, and the messages that are new."""
+
+    outcomes: list[tuple[Post, Outcome]]
+    new: list[MessageFrame]
+
+
+class Journal:
+    """Takes posts from anywhere, writes them in batches, in the order in which they came.
+
+    A post that comes alone is committed at once; those that come during a commit make up the next.
+    ``publish`` is given the new messages after their senders have been told.
+    """
+
+    def __init__(self, app: Flask, publish: Callable[[list[MessageFrame]], None]) -> None:
+        self._app = app
+        self._publish = publish
+        self._waiting: deque[Post] = deque()
+        self._lock = Lock()
+        self._ring = Event()
+        self._idle = Event()
+        self._idle.set()
+
+    def submit(self, post: Post) -> None:
+        """Queue a post. Raises TooBusy when too many are waiting."""
+        with self._lock:
+            if len(self._waiting) >= QUEUE:
+                raise TooBusy("Too many messages are waiting; send it again.", retry_after=1)
+            self._waiting.append(post)
+            self._idle.clear()
+        self._ring.set()
+
+    def flush(self, seconds: float) -> None:
+        """Wait until nothing is waiting, at most this long."""
+        self._idle.wait(seconds)
+
+    def run(self) -> None:
+        """Write what comes; never returns."""
+        while True:
+            self._ring.wait()
+            self._ring.clear()
+            while batch := self._take():
+                self._write(batch)
+
+    def _take(self) -> list[Post]:
+        with self._lock:
+            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+            if not batch:
+                self._idle.set()
+            return batch
+
+    def _write(self, batch: list[Post]) -> None:
+        try:
+            with self._app.app_context():
+                written = _commit(batch)
+        except Exception as error:
+            outcome = from_database(error)
+            if outcome is None:
+                log.exception("a batch of messages could not be written")
+                outcome = Internal(retry_after=5)
+            else:
+                log.warning("the database failed a batch", extra={"messages": len(batch)})
+            written = Written([(post, outcome) for post in batch], [])
+        for post, result in written.outcomes:
+            try:
+                post.done(result)
+            except Exception:
+                log.exception("a sender could not be told")
+        if written.new:
+            self._publish(written.new)
+
+
+def _commit(batch: list[Post]) -> Written:
+    """Write the batch. A post that cannot be written fails alone."""
+    try:
+        with transaction() as session:
+            return _append(session, batch, {})
+    except IntegrityError:
+        pass
+    # The constraint has spoken: something here was sent before (the usual reason), or its author is
+    # gone. Nothing was written and no number was taken, so it is safe to look, and to do it again.
+    try:
+        with transaction() as session:
+            keys = [post.key for post in batch if post.key]
+            seen = messages.sent_as(session, keys, MessageFrame)
+            return _append(session, batch, {(m.user.id, m.client_id): m for m in seen})
+    except IntegrityError:
+        if len(batch) == 1:
+            log.exception("a message could not be written")
+            return Written([(batch[0], Internal())], [])
+    alone = [_commit([post]) for post in batch]
+    return Written(
+        [outcome for one in alone for outcome in one.outcomes],
+        [message for one in alone for message in one.new],
+    )
+
+
+def _append(session: Session, batch: list[Post], known: Mapping[Key, MessageFrame]) -> Written:
+    """Give the posts that are not known yet their numbers, and insert them."""
+    firsts: dict[Key, Post] = {}
+    fresh = [
+        post
+        for post in batch
+        if not post.key or (post.key not in known and firsts.setdefault(post.key, post) is post)
+    ]
+    numbers = _take_numbers(session, Counter(post.room for post in fresh))
+    created_at = now()
+    rows = [
+        {
+            "room_id": post.room,
+            "seq": (rev := next(numbers[post.room])),
+            "rev": rev,
+            "user_id": post.user.id,
+            "kind": "text",
+            "client_id": post.client_id,
+            "text": post.text,
+            "created_at": created_at,
+        }
+        for post in fresh
+        if post.room in numbers
+    ]
+    accepted = [post for post in fresh if post.room in numbers]
+    written = dict(zip(accepted, _insert(session, accepted, rows), strict=True))
+
+    def outcome(post: Post) -> Outcome:
+        message = written.get(firsts.get(post.key, post)) if post.key else written.get(post)
+        if message is None and post.key:
+            message = known.get(post.key)
+        return message or NotFound("There is no such room.")
+
+    return Written([(post, outcome(post)) for post in batch], list(written.values()))
+
+
+def _take_numbers(session: Session, counts: Mapping[int, int]) -> dict[int, Iterator[int]]:
+    """The next numbers of each room, as many as were asked for; a room that is gone has none.
+
+    The UPDATE locks the room until the commit, so that numbers become visible in their order; rooms
+    are locked in the order of their ids, so that two workers never wait for each other.
+    """
+    numbers = {}
+    for room_id, count in sorted(counts.items()):
+        taken = update(Room).where(Room.id == room_id).values(head=Room.head + count)
+        head = session.scalar(taken.returning(Room.head))
+        if head is not None:
+            numbers[room_id] = iter(range(head - count + 1, head + 1))
+    return numbers
+
+
+def _insert(
+    session: Session, posts: list[Post], rows: list[dict[str, Any]]
+) -> Iterator[MessageFrame]:
+    if not rows:
+        return
+    statement = insert(_table).returning(Message.id, sort_by_parameter_order=True)
+    for post, row, message_id in zip(posts, rows, session.scalars(statement, rows), strict=True):
+        yield MessageFrame(
+            id=message_id,
+            room=post.room,
+            seq=row["seq"],
+            rev=row["rev"],
+            user=post.user,
+            kind=row["kind"],
+            text=post.text,
+            created_at=row["created_at"],
+            client_id=post.client_id,
+        )

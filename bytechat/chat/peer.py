@@ -1,0 +1,104 @@
+"""One open socket as the chat sees it: who is there, in which rooms, and what they just said."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from functools import partial
+from time import monotonic
+
+from ..config import Settings
+from ..errors import ApiError, Internal, Invalid, NotFound
+from ..models import LOBBY
+from ..realtime.closing import Code
+from ..realtime.connection import Connection
+from . import frames, messages
+from .handshake import Admission
+from .journal import Outcome, Post
+from .runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+#: Refused frames in REFUSED_SECONDS after which a client is broken, and closed with 4400.
+REFUSED_MAX = 20
+REFUSED_SECONDS = 60.0
+
+
+class Peer:
+    """Answers the frames of one connection. A refused frame leaves the socket open."""
+
+    __slots__ = ("_connection", "_refused_at", "_room_ids", "_runtime", "_text_max", "_user")
+
+    def __init__(
+        self, connection: Connection, admission: Admission, runtime: Runtime, settings: Settings
+    ) -> None:
+        self._connection = connection
+        self._runtime = runtime
+        self._text_max = settings.text_max
+        self._user = admission.user
+        self._room_ids: dict[int | str, int] = {room.id: room.id for room in admission.rooms}
+        for room in admission.rooms:
+            if room.kind == "public" and room.name:
+                self._room_ids[room.name] = room.id
+        self._refused_at: deque[float] | None = None  # most sockets never need it
+
+    def receive(self, text: str | None) -> None:
+        """Act on a message of the socket; None is a binary one. Never raises."""
+        client_id = None
+        try:
+            if text is None:
+                raise Invalid("Send text frames; there are no binary ones.")
+            if not text.startswith("{"):
+                self._say(LOBBY, text, None)
+                return
+            frame = frames.decode(text)
+            client_id = frame.client_id
+            if isinstance(frame, frames.Send):
+                self._say(frame.room, frame.text, frame.client_id)
+            else:
+                self._connection.push(frames.encode(frames.Pong(frame.client_id)))
+        except frames.Refused as refused:
+            self._refuse(refused.error, refused.client_id)
+        except ApiError as error:
+            self._refuse(error, client_id)
+        except Exception:
+            log.exception("a frame failed")
+            self._refuse(Internal(), client_id)
+
+    def _say(self, room: int | str, text: str, client_id: str | None) -> None:
+        messages.check_text(text, self._text_max)
+        room_id = self._room_ids.get(room)
+        if room_id is None:
+            raise NotFound("There is no such room, or you are not in it.")
+        post = Post(self._user, room_id, text, client_id, partial(self._told, client_id))
+        self._runtime.journal.submit(post)
+
+    def _told(self, client_id: str | None, outcome: Outcome) -> None:
+        """The journal's answer, after the commit."""
+        if isinstance(outcome, ApiError):
+            self._refuse(outcome, client_id)
+            return
+        ack = frames.Ack(
+            client_id=client_id,
+            id=outcome.id,
+            room=outcome.room,
+            seq=outcome.seq,
+            rev=outcome.rev,
+            created_at=outcome.created_at,
+        )
+        self._connection.push(frames.encode(ack))
+
+    def _refuse(self, error: ApiError, client_id: str | None) -> None:
+        answer = frames.Error(error.code, error.detail, client_id, error.retry_after)
+        self._connection.push(frames.encode(answer))
+        if error.retry_after is None and error.status < 500:
+            self._count_refusal()
+
+    def _count_refusal(self) -> None:
+        """Close a client that keeps sending what it was told is wrong."""
+        moment = monotonic()
+        if self._refused_at is None:
+            self._refused_at = deque(maxlen=REFUSED_MAX + 1)
+        self._refused_at.append(moment)
+        if len(self._refused_at) > REFUSED_MAX and moment - self._refused_at[0] < REFUSED_SECONDS:
+            self._connection.close(Code.TOO_MANY_REFUSED, "too many frames were refused")

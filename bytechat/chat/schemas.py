@@ -1,0 +1,58 @@
+"""What rooms and messages look like, over HTTP and in frames alike."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from ..api import BIGINT_MAX
+from ..auth.schemas import Account
+
+PAGE_MAX = 200
+
+Seq = Annotated[int, Meta(ge=0, le=BIGINT_MAX)]
+
+
+class Room(msgspec.Struct):
+    id: int
+    name: str | None
+    kind: str
+    topic: str
+    #: The last number taken in the room's log.
+    head: int
+    members: int
+
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    id: int
+    room: int
+    #: Its place in the room, for ever.
+    seq: int
+    #: The number of its latest change.
+    rev: int
+    user: Account
+    kind: str
+    text: str
+    created_at: datetime
+    client_id: str | None = None
+
+
+class HistoryQuery(msgspec.Struct, forbid_unknown_fields=True):
+    limit: Annotated[int, Meta(ge=1, le=PAGE_MAX)] = 50
+    before: Seq | None = None
+    after: Seq | None = None
+
+
+class History(msgspec.Struct):
+    """A page of messages, ascending by seq."""
+
+    messages: list[Message]
+    has_before: bool
+    has_after: bool
+    head: int
+
+
+Kind = Literal["public", "private", "direct"]

@@ -1,0 +1,119 @@
+"""``GET /ws``: from the check of the handshake to the line in the log when it is over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from time import monotonic
+
+from flask import Response, g, request
+from simple_websocket import Server
+from wsproto.utilities import RemoteProtocolError
+
+from ..auth import accounts
+from ..config import current_settings
+from ..errors import BadHandshake, from_database, response_to
+from ..extensions import sock
+from ..realtime.connection import Connection
+from . import frames, handshake
+from .handshake import Admission
+from .peer import Peer
+from .routes import blueprint
+from .runtime import Runtime, current_runtime
+
+log = logging.getLogger(__name__)
+
+PROTOCOL = 1
+
+
+class NoReader:
+    """In place of simple-websocket's reader thread: our Connection reads the socket itself."""
+
+    name = ""
+
+    def __init__(self, target: Callable[[], None]) -> None:
+        """Take what a Thread takes."""
+
+    def start(self) -> None:
+        """Start nothing."""
+
+
+#: For flask-sock, of which we use the handshake.
+SERVER_OPTIONS = {"subprotocols": ["bytechat.v1"], "thread_class": NoReader}
+
+
+@blueprint.before_request
+def check_handshake() -> None:
+    """Refuse in plain HTTP what should not become a socket."""
+    if request.endpoint == "chat.ws":
+        g.admission = handshake.check(current_settings(), current_runtime())
+        # simple-websocket accepts compression from whoever offers it; the contract has none, and a
+        # frame is encoded once for all.
+        request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
+
+
+@blueprint.errorhandler(RemoteProtocolError)
+def refuse_handshake(error: RemoteProtocolError) -> Response:
+    """The headers were not even HTTP to wsproto."""
+    return response_to(BadHandshake(f"{error}."))
+
+
+@sock.route("/ws", bp=blueprint)  # type: ignore[untyped-decorator]
+def ws(server: Server) -> None:
+    """Talk until one side closes."""
+    admission: Admission = g.pop("admission")
+    settings, runtime = current_settings(), current_runtime()
+    # From here on the library has no part: its close() at the end must find nothing to do, and its
+    # protocol object, of several KiB, is not kept as long as the socket lives.
+    server.connected = False
+    server.ws = None
+    connection = Connection(
+        server.sock,
+        owner=admission.user.id,
+        token=admission.token,
+        expires_at=admission.expires_at,
+        frame_max=settings.frame_max,
+        outbox_max=settings.outbox_max,
+    )
+    about = {"user": admission.user.username, "address": request.remote_addr}
+    runtime.start()
+    room_ids = [room.id for room in admission.rooms]
+    heads = runtime.hub.join(connection, {room.id: room.head for room in admission.rooms})
+    opened_at = monotonic()
+    try:
+        log.info("socket opened", extra={**about, "sockets": len(runtime.hub)})
+        connection.open(frames.encode(_hello(admission, heads, runtime)))
+        connection.serve(Peer(connection, admission, runtime, settings).receive)
+    finally:
+        runtime.hub.leave(connection, room_ids)
+        seconds = round(monotonic() - opened_at, 1)
+        code = connection.close_code
+        log.info("socket closed", extra={**about, "code": code, "seconds": seconds})
+        if admission.token is None:
+            _dismiss_guest(admission.user.id)
+
+
+def _hello(admission: Admission, heads: dict[int, int], runtime: Runtime) -> frames.Hello:
+    settings = current_settings()
+    for room in admission.rooms:
+        room.head = heads[room.id]
+    return frames.Hello(
+        protocol=PROTOCOL,
+        user=admission.user,
+        session=admission.session,
+        worker=runtime.worker,
+        rooms=admission.rooms,
+        online=runtime.hub.online(heads),
+        limits=frames.Limits(text=settings.text_max, rate=0),
+        heartbeat=settings.ping_every,
+    )
+
+
+def _dismiss_guest(user_id: int) -> None:
+    try:
+        accounts.dismiss_guest(user_id)
+    except Exception as error:
+        # The socket is closed already: there is nobody to tell. The row does no harm.
+        if not from_database(error):
+            raise
+        log.warning("a guest could not be dismissed", extra={"error": type(error).__name__})

@@ -1,0 +1,56 @@
+"""For those who run ByteChat and those who write clients: health, the OpenAPI and its page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from flask import Blueprint, Response
+from flask.typing import ResponseReturnValue
+from offapi import OpenAPITemplate
+from sqlalchemy import text
+
+from .api import encode, endpoint, spec
+from .storage import transaction
+
+blueprint = Blueprint("operations", __name__)
+
+#: Swagger UI is inlined in its page, scripts and styles; it may load nothing but the description.
+DOCS_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+
+
+class Health(msgspec.Struct):
+    status: str
+
+
+@blueprint.get("/healthz")
+@endpoint(public=True, answers={200: Health}, tag="operations")
+def healthz() -> ResponseReturnValue:
+    """The process lives. Touches nothing else."""
+    return encode(Health("ok"))
+
+
+@blueprint.get("/readyz")
+@endpoint(public=True, answers={200: Health, 503: None}, tag="operations")
+def readyz() -> ResponseReturnValue:
+    """The database answers; 503 otherwise."""
+    with transaction() as session:
+        session.execute(text("SELECT 1"))
+    return encode(Health("ok"))
+
+
+@blueprint.get("/openapi.json")
+def openapi() -> dict[str, Any]:
+    """The description of the HTTP interface."""
+    description: dict[str, Any] = spec.spec
+    return description
+
+
+@blueprint.get("/docs")
+def docs() -> Response:
+    """The description as a page, which loads nothing from elsewhere."""
+    page = OpenAPITemplate.SWAGGER.value.format(spec_url="/openapi.json", spec_path="docs")
+    return Response(page, headers={"Content-Security-Policy": DOCS_POLICY})

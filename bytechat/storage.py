@@ -1,0 +1,117 @@
+"""The database: one short transaction at a time, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+
+import psycopg2
+from flask import Flask
+from gevent.monkey import is_module_patched
+from psycogreen.gevent import gevent_wait_callback
+from sqlalchemy import Engine, event
+from sqlalchemy.orm import Session
+
+from .config import Settings
+from .extensions import db, migrate
+
+#: Seconds that SQLite waits for another process (a migration, a backup) to let go of the file. It
+#: waits in C and so holds every greenlet; a request that gives up is told to come again.
+SQLITE_BUSY_SECONDS = 1.0
+
+#: Seconds to wait for a free connection before the answer is 503.
+POOL_SECONDS = 5.0
+
+
+def transaction() -> AbstractContextManager[Session]:
+    """One unit of work: commits at the end, rolls back if it raises, and frees the connection.
+
+    Needs an application context. Never wait for a socket, a password hash or another transaction
+    inside: on SQLite there is one connection, and whoever wants it next is waiting for this block.
+    """
+    return db.session.session_factory.begin()
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Bind the database and its migrations to the application."""
+    options = _sqlite_options() if settings.on_sqlite else _postgresql_options(settings)
+    # Errors end in the log, and parameters are what people wrote.
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {**options, "hide_parameters": True}
+    db.init_app(app)
+    migrate.init_app(app, db)
+    with app.app_context():
+        if settings.on_sqlite:
+            _tune_sqlite(db.engine)
+        elif is_module_patched("socket"):
+            # Only under gevent; `flask db` and `flask run` have threads and may block.
+            psycopg2.extensions.set_wait_callback(
+                partial(_wait_cooperatively, seconds=settings.database_timeout)
+            )
+
+
+def _sqlite_options() -> dict[str, Any]:
+    """A pool of one connection is the write lock: whoever waits for it waits as a greenlet.
+
+    With two connections a greenlet could be switched away inside its transaction, and the next
+    would wait in C, with the whole process, for a lock that this process itself holds.
+    """
+    return {
+        "pool_size": 1,
+        "max_overflow": 0,
+        "pool_timeout": POOL_SECONDS,
+        "connect_args": {"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False},
+    }
+
+
+def _tune_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def set_pragmas(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # BEGIN is ours, below
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")  # an ack means that the disk has it
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin_immediate(connection: Any) -> None:
+        # A transaction that reads first and takes the write lock later cannot wait for it: it fails
+        # at once if another process has written in between (SQLITE_BUSY_SNAPSHOT).
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _postgresql_options(settings: Settings) -> dict[str, Any]:
+    milliseconds = int(settings.database_timeout * 1000)
+    server_settings = {
+        "timezone": "UTC",
+        # What a killed greenlet has left running ends by itself.
+        "statement_timeout": milliseconds,
+        "lock_timeout": milliseconds,
+        "idle_in_transaction_session_timeout": milliseconds,
+        "client_connection_check_interval": 1000,
+    }
+    return {
+        "pool_size": settings.database_pool,
+        "max_overflow": 0,
+        "pool_timeout": POOL_SECONDS,
+        "pool_pre_ping": True,  # a restarted server costs one reconnection, not one error each
+        "connect_args": {
+            "connect_timeout": max(2, int(settings.database_timeout)),
+            "application_name": "bytechat",
+            "options": " ".join(f"-c {name}={value}" for name, value in server_settings.items()),
+        },
+    }
+
+
+def _wait_cooperatively(connection: Any, seconds: float) -> None:
+    """psycogreen's wait callback, with an end.
+
+    libpq's connect_timeout does not work under a wait callback (psycogreen#2), and a server that
+    accepts and never answers would hold the greenlet for ever.
+    """
+    try:
+        gevent_wait_callback(connection, timeout=seconds)
+    except TimeoutError as error:
+        connection.close()
+        raise psycopg2.OperationalError("the database did not answer in time") from error

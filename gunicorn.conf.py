@@ -1,0 +1,77 @@
+"""How gunicorn serves ByteChat. tests/test_server.py says why each of these must stay."""
+
+from __future__ import annotations
+
+import resource
+import threading
+import time
+from typing import Any
+
+from bytechat import logs
+from bytechat.config import Settings
+
+settings = Settings.from_environ()
+
+wsgi_app = "wsgi:app"
+worker_class = "gevent"
+workers = settings.web_concurrency
+bind = f"{settings.host}:{settings.port}"
+reuse_port = settings.web_concurrency > 1  # the kernel spreads connections over the workers
+backlog = 4096
+worker_connections = settings.worker_connections
+preload_app = False  # the worker patches the standard library before the application is imported
+control_socket_disable = True
+
+# A worker that restarts by itself would wait for its sockets to end, serving nobody meanwhile.
+max_requests = 0
+
+# Also the deadline for a request's head: with 0 there would be none. Not more than this, as a stop
+# waits for idle connections, and must be over in 5 s.
+keepalive = 3
+timeout = 30
+graceful_timeout = 20  # Heroku and Render kill after 30 s
+
+# Who is a proxy is said once, in TRUSTED_PROXIES.
+forwarded_allow_ips = ""
+
+logconfig_dict = logs.config(settings.log_level)
+accesslog = "-"
+# Not %(r)s: the request line has the query, and that may have a token.
+access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(M)s ms'
+
+
+def on_starting(server: Any) -> None:
+    """A file descriptor for each connection, if the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = worker_connections + 1000
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        server.log.warning(
+            "the system allows %d open files: set `ulimit -n %d`, or a smaller WORKER_CONNECTIONS",
+            soft,
+            wanted,
+        )
+
+
+def post_worker_init(worker: Any) -> None:
+    """Watch for the stop: gunicorn itself would leave the sockets open until graceful_timeout."""
+    threading.Thread(target=_drain_when_stopped, args=(worker,), daemon=True).start()
+    if settings.host in ("127.0.0.1", "0.0.0.0") and not worker.age > 1:  # noqa: S104
+        print(f"\nByteChat is ready: open http://localhost:{settings.port}\n", flush=True)
+
+
+def _drain_when_stopped(worker: Any) -> None:
+    while worker.alive:
+        time.sleep(0.05)
+    _drain(worker)
+
+
+def worker_int(worker: Any) -> None:
+    """Ctrl-C: gunicorn gives the worker 0.1 s from here."""
+    _drain(worker)
+
+
+def _drain(worker: Any) -> None:
+    worker.wsgi.extensions["bytechat.runtime"].drain()
