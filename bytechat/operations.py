@@ -37,8 +37,8 @@ def healthz() -> ResponseReturnValue:
 @endpoint(public=True, answers={200: Health, 503: None}, tag="operations")
 def readyz() -> ResponseReturnValue:
     """The database answers; 503 otherwise."""
-    with transaction() as session:
-        session.execute(text("SELECT 1"))
+    with transaction() as db:
+        db.execute(text("SELECT 1"))
     return encode(Health("ok"))
 
 

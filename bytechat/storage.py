@@ -10,8 +10,7 @@ import psycopg2
 from flask import Flask
 from gevent.monkey import is_module_patched
 from psycogreen.gevent import gevent_wait_callback
-from sqlalchemy import Engine, event
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, Engine, event
 
 from .config import Settings
 from .extensions import db, migrate
@@ -24,13 +23,16 @@ SQLITE_BUSY_SECONDS = 1.0
 POOL_SECONDS = 5.0
 
 
-def transaction() -> AbstractContextManager[Session]:
+def transaction() -> AbstractContextManager[Connection]:
     """One unit of work: commits at the end, rolls back if it raises, and frees the connection.
 
-    Needs an application context. Never wait for a socket, a password hash or another transaction
-    inside: on SQLite there is one connection, and whoever wants it next is waiting for this block.
+    Statements are SQLAlchemy Core's, over the models' columns: rows that cannot change need no
+    identity map, and a Session would double what a request costs. Needs an application context.
+
+    Never wait for a socket, a password hash or another transaction inside: on SQLite there is one
+    connection, and whoever wants it next is waiting for this block.
     """
-    return db.session.session_factory.begin()
+    return db.engine.begin()
 
 
 def init_app(app: Flask, settings: Settings) -> None:

@@ -13,8 +13,7 @@ from flask_jwt_extended.config import config as jwt_config
 from ..api import encode, endpoint
 from ..config import current_settings
 from ..errors import Problem, RegistrationClosed, TokenRevoked
-from ..models import User, now
-from ..storage import transaction
+from ..models import now
 from . import accounts, tokens
 from .schemas import Account, Credentials, LoggedIn, LoggedOut, LoginRequest, Profile
 
@@ -37,13 +36,13 @@ def register(body: Credentials) -> ResponseReturnValue:
     settings = current_settings()
     if not settings.registration:
         raise RegistrationClosed
-    user = accounts.register(
+    account = accounts.register(
         body.username,
         body.password,
         password_min=settings.password_min,
         rounds=settings.bcrypt_rounds,
     )
-    return encode(Account(user.id, user.username)), 201
+    return encode(account), 201
 
 
 @blueprint.post("/login")
@@ -60,11 +59,13 @@ def login(body: LoginRequest) -> ResponseReturnValue:
     methods then need the value of the cookie `bytechat_csrf` in the header `X-CSRF-TOKEN`.
     """
     settings = current_settings()
-    user = accounts.check_credentials(body.username, body.password, rounds=settings.bcrypt_rounds)
+    account = accounts.check_credentials(
+        body.username, body.password, rounds=settings.bcrypt_rounds
+    )
     expires_at = now().replace(microsecond=0) + timedelta(hours=settings.token_hours)
-    session_id = accounts.open_session(user, expires_at)
-    token = tokens.issue(user.id, session_id, expires_at)
-    answer = LoggedIn(expires_at, Account(user.id, user.username))
+    session_id = accounts.open_session(account, expires_at)
+    token = tokens.issue(account.id, session_id, expires_at)
+    answer = LoggedIn(expires_at, account)
     if body.session == "token":
         answer.token = token
         return encode(answer)
@@ -77,11 +78,10 @@ def login(body: LoginRequest) -> ResponseReturnValue:
 @endpoint(answers={200: Profile}, tag="accounts")
 def profile() -> ResponseReturnValue:
     """Who this token speaks for."""
-    with transaction() as session:
-        user = session.get(User, int(get_jwt_identity()))
-    if user is None:
+    found = accounts.profile(int(get_jwt_identity()))
+    if found is None:
         raise TokenRevoked("This account is no longer there.")
-    return encode(Profile(user.id, user.username, user.display_name, user.created_at))
+    return encode(found)
 
 
 @blueprint.post("/logout")

@@ -9,7 +9,7 @@ from blinker import Signal
 from flask import Flask, Response, current_app
 from flask_jwt_extended import create_access_token, decode_token
 from flask_jwt_extended.exceptions import CSRFError
-from sqlalchemy import delete, exists, select
+from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from ..errors import (
@@ -29,6 +29,10 @@ Claims = dict[str, Any]
 #: Sent by the application, with ``jti``, when a token has stopped working. Whoever keeps something
 #: open for a token closes it.
 token_revoked = Signal()
+
+
+# Every request with a token asks this: built once.
+_revoked = select(RevokedToken.jti).where(RevokedToken.jti == bindparam("jti"))
 
 
 def issue(user_id: int, session_id: int, expires_at: datetime) -> str:
@@ -54,22 +58,20 @@ def expiry(claims: Claims) -> datetime:
 
 def revoke(claims: Claims) -> None:
     """Put the token on the blocklist until it would have expired anyway."""
-    row = RevokedToken(jti=claims["jti"], revoked_at=now(), expires_at=expiry(claims))
+    row = {"jti": claims["jti"], "revoked_at": now(), "expires_at": expiry(claims)}
     try:
-        with transaction() as session:
-            session.add(row)
+        with transaction() as db:
+            db.execute(insert(RevokedToken), row)
     except IntegrityError:
         pass  # signed out twice at the same moment: it is on the list
     app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 as documented
-    token_revoked.send(app, jti=row.jti)
+    token_revoked.send(app, jti=claims["jti"])
 
 
 def revoked_since(moment: datetime) -> set[str]:
     """The ``jti`` of tokens revoked after this moment, on any worker."""
-    with transaction() as session:
-        return set(
-            session.scalars(select(RevokedToken.jti).where(RevokedToken.revoked_at > moment))
-        )
+    with transaction() as db:
+        return set(db.scalars(select(RevokedToken.jti).where(RevokedToken.revoked_at > moment)))
 
 
 def purge_expired() -> None:
@@ -78,9 +80,9 @@ def purge_expired() -> None:
     A day late: a machine whose clock is behind may still be asked about them.
     """
     long_ago = now() - timedelta(days=1)
-    with transaction() as session:
-        session.execute(delete(RevokedToken).where(RevokedToken.expires_at < long_ago))
-        session.execute(delete(UserSession).where(UserSession.expires_at < long_ago))
+    with transaction() as db:
+        db.execute(delete(RevokedToken).where(RevokedToken.expires_at < long_ago))
+        db.execute(delete(UserSession).where(UserSession.expires_at < long_ago))
 
 
 def init_app(app: Flask) -> None:
@@ -92,8 +94,8 @@ def init_app(app: Flask) -> None:
 @jwt.token_in_blocklist_loader
 def is_revoked(_header: Claims, claims: Claims) -> bool:
     """Ask the blocklist. A database error is not caught: it becomes 503, never a pass."""
-    with transaction() as session:
-        return bool(session.scalar(select(exists().where(RevokedToken.jti == claims["jti"]))))
+    with transaction() as db:
+        return db.scalar(_revoked, {"jti": claims["jti"]}) is not None
 
 
 @jwt.token_verification_loader

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 from flask import request
 from flask_jwt_extended import verify_jwt_in_request
-from sqlalchemy import select
 
 from ..auth import accounts
 from ..auth.schemas import Account
@@ -21,7 +20,6 @@ from ..errors import (
     Unavailable,
     UpgradeRequired,
 )
-from ..models import User
 from ..storage import transaction
 from . import rooms
 from .runtime import Runtime
@@ -63,14 +61,11 @@ def check(settings: Settings, runtime: Runtime) -> Admission:
         return _admit_guest()
     _header, claims = verified
     user_id = int(claims["sub"])
-    with transaction() as session:
-        username = session.scalar(select(User.username).where(User.id == user_id))
-        joined = rooms.rooms_of(session, user_id)
-    if username is None:
+    with transaction() as db:
+        found = rooms.user_and_rooms(db, user_id)
+    if found is None:
         raise TokenRevoked("This account is no longer there.")
-    return Admission(
-        Account(user_id, username), joined, claims["jti"], claims["sid"], claims["exp"]
-    )
+    return Admission(*found, token=claims["jti"], session=claims["sid"], expires_at=claims["exp"])
 
 
 def _check_headers() -> None:
@@ -99,6 +94,6 @@ def _check_origin(settings: Settings) -> None:
 
 def _admit_guest() -> Admission:
     guest = accounts.admit_guest()
-    with transaction() as session:
-        lobby = rooms.lobby(session)
+    with transaction() as db:
+        lobby = rooms.lobby(db)
     return Admission(Account(guest.id, guest.username), [lobby])

@@ -7,12 +7,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from threading import Event, Lock
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from flask import Flask
-from sqlalchemy import Table, insert, update
+from sqlalchemy import Connection, insert, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
 from ..auth.schemas import Account
 from ..errors import ApiError, Internal, NotFound, TooBusy, from_database
@@ -31,9 +30,6 @@ BATCH = 500
 QUEUE = 10_000
 
 Outcome = MessageFrame | ApiError
-
-# The table and not the class: the ORM's own bookkeeping would double the cost of a message.
-_table = cast("Table", Message.__table__)
 
 #: The author's id and the client_id.
 Key = tuple[int, str | None]
@@ -133,17 +129,17 @@ class Journal:
 def _commit(batch: list[Post]) -> Written:
     """Write the batch. A post that cannot be written fails alone."""
     try:
-        with transaction() as session:
-            return _append(session, batch, {})
+        with transaction() as db:
+            return _append(db, batch, {})
     except IntegrityError:
         pass
     # The constraint has spoken: something here was sent before (the usual reason), or its author is
     # gone. Nothing was written and no number was taken, so it is safe to look, and to do it again.
     try:
-        with transaction() as session:
+        with transaction() as db:
             keys = [post.key for post in batch if post.key]
-            seen = messages.sent_as(session, keys, MessageFrame)
-            return _append(session, batch, {(m.user.id, m.client_id): m for m in seen})
+            seen = messages.sent_as(db, keys, MessageFrame)
+            return _append(db, batch, {(m.user.id, m.client_id): m for m in seen})
     except IntegrityError:
         if len(batch) == 1:
             log.exception("a message could not be written")
@@ -155,7 +151,7 @@ def _commit(batch: list[Post]) -> Written:
     )
 
 
-def _append(session: Session, batch: list[Post], known: Mapping[Key, MessageFrame]) -> Written:
+def _append(db: Connection, batch: list[Post], known: Mapping[Key, MessageFrame]) -> Written:
     """Give the posts that are not known yet their numbers, and insert them."""
     firsts: dict[Key, Post] = {}
     fresh = [
@@ -163,7 +159,7 @@ def _append(session: Session, batch: list[Post], known: Mapping[Key, MessageFram
         for post in batch
         if not post.key or (post.key not in known and firsts.setdefault(post.key, post) is post)
     ]
-    numbers = _take_numbers(session, Counter(post.room for post in fresh))
+    numbers = _take_numbers(db, Counter(post.room for post in fresh))
     created_at = now()
     rows = [
         {
@@ -180,7 +176,7 @@ def _append(session: Session, batch: list[Post], known: Mapping[Key, MessageFram
         if post.room in numbers
     ]
     accepted = [post for post in fresh if post.room in numbers]
-    written = dict(zip(accepted, _insert(session, accepted, rows), strict=True))
+    written = dict(zip(accepted, _insert(db, accepted, rows), strict=True))
 
     def outcome(post: Post) -> Outcome:
         message = written.get(firsts.get(post.key, post)) if post.key else written.get(post)
@@ -191,7 +187,7 @@ def _append(session: Session, batch: list[Post], known: Mapping[Key, MessageFram
     return Written([(post, outcome(post)) for post in batch], list(written.values()))
 
 
-def _take_numbers(session: Session, counts: Mapping[int, int]) -> dict[int, Iterator[int]]:
+def _take_numbers(db: Connection, counts: Mapping[int, int]) -> dict[int, Iterator[int]]:
     """The next numbers of each room, as many as were asked for; a room that is gone has none.
 
     The UPDATE locks the room until the commit, so that numbers become visible in their order; rooms
@@ -200,19 +196,19 @@ def _take_numbers(session: Session, counts: Mapping[int, int]) -> dict[int, Iter
     numbers = {}
     for room_id, count in sorted(counts.items()):
         taken = update(Room).where(Room.id == room_id).values(head=Room.head + count)
-        head = session.scalar(taken.returning(Room.head))
+        head = db.scalar(taken.returning(Room.head))
         if head is not None:
             numbers[room_id] = iter(range(head - count + 1, head + 1))
     return numbers
 
 
 def _insert(
-    session: Session, posts: list[Post], rows: list[dict[str, Any]]
+    db: Connection, posts: list[Post], rows: list[dict[str, Any]]
 ) -> Iterator[MessageFrame]:
     if not rows:
         return
-    statement = insert(_table).returning(Message.id, sort_by_parameter_order=True)
-    for post, row, message_id in zip(posts, rows, session.scalars(statement, rows), strict=True):
+    statement = insert(Message).returning(Message.id, sort_by_parameter_order=True)
+    for post, row, message_id in zip(posts, rows, db.scalars(statement, rows), strict=True):
         yield MessageFrame(
             id=message_id,
             room=post.room,

@@ -5,15 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Row, Select, exists, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, exists, select
 
 from ..auth.schemas import Account
 from ..errors import Invalid
-from ..models import Message, Room, User
+from ..models import Message, User
 from . import schemas
 
 M = TypeVar("M", bound=schemas.Message)
+
+#: In the order of the Struct's fields; the two of the user come where the user stands.
+_select = select(
+    Message.id,
+    Message.room_id,
+    Message.seq,
+    Message.rev,
+    Message.user_id,
+    User.username,
+    Message.kind,
+    Message.text,
+    Message.created_at,
+    Message.client_id,
+).join(User, User.id == Message.user_id)
 
 
 def check_text(text: str, longest: int) -> None:
@@ -29,62 +42,46 @@ def check_text(text: str, longest: int) -> None:
         raise Invalid(sentence, errors={"text": [sentence]})
 
 
-def history(session: Session, room: Room, query: schemas.HistoryQuery) -> schemas.History:
+def history(db: Connection, room: schemas.Room, query: schemas.HistoryQuery) -> schemas.History:
     """A page before or after a seq, or the newest one. Raises Invalid."""
     if query.before is not None and query.after is not None:
         sentence = "Ask for what is before or for what is after, not for both."
         raise Invalid(sentence, errors={"before": [sentence], "after": [sentence]})
-    wanted = _messages().where(Message.room_id == room.id)
+    wanted = _select.where(Message.room_id == room.id)
     if query.after is not None:
         wanted = wanted.where(Message.seq > query.after).order_by(Message.seq)
     else:
         if query.before is not None:
             wanted = wanted.where(Message.seq < query.before)
         wanted = wanted.order_by(Message.seq.desc())
-    rows = session.execute(
-        wanted.limit(query.limit + 1)
-    ).all()  # one more tells whether there is more
+    rows = db.execute(wanted.limit(query.limit + 1)).all()  # the one more tells of others
     more, rows = len(rows) > query.limit, rows[: query.limit]
     if query.after is not None:
-        before = _any(session, room, Message.seq <= query.after)
+        before = _any(db, room, Message.seq <= query.after)
         return schemas.History(_read(rows, schemas.Message), before, more, room.head)
-    after = query.before is not None and _any(session, room, Message.seq >= query.before)
+    after = query.before is not None and _any(db, room, Message.seq >= query.before)
     return schemas.History(_read(rows[::-1], schemas.Message), more, after, room.head)
 
 
-def changed_since(session: Session, room_id: int, rev: int, limit: int, cls: type[M]) -> list[M]:
+def changed_since(db: Connection, room_id: int, rev: int, limit: int, cls: type[M]) -> list[M]:
     """What changed in the room after this rev, ascending by rev, as Structs of ``cls``."""
-    query = _messages().where(Message.room_id == room_id, Message.rev > rev)
-    return _read(session.execute(query.order_by(Message.rev).limit(limit)).all(), cls)
+    query = _select.where(Message.room_id == room_id, Message.rev > rev)
+    return _read(db.execute(query.order_by(Message.rev).limit(limit)).all(), cls)
 
 
-def sent_as(session: Session, keys: Iterable[tuple[int, str | None]], cls: type[M]) -> list[M]:
+def sent_as(db: Connection, keys: Sequence[tuple[int, str | None]], cls: type[M]) -> list[M]:
     """The messages that already have one of these (user_id, client_id), as Structs of ``cls``."""
     authors, client_ids = {user for user, _ in keys}, {client_id for _, client_id in keys}
-    query = _messages().where(Message.user_id.in_(authors), Message.client_id.in_(client_ids))
-    return _read(session.execute(query).all(), cls)
+    query = _select.where(Message.user_id.in_(authors), Message.client_id.in_(client_ids))
+    return _read(db.execute(query).all(), cls)
 
 
-def _messages() -> Select[Message, str]:
-    return select(Message, User.username).join(User, User.id == Message.user_id)
-
-
-def _read(rows: Sequence[Row[Message, str]], cls: type[M]) -> list[M]:
+def _read(rows: Iterable[Any], cls: type[M]) -> list[M]:
     return [
-        cls(
-            id=row.id,
-            room=row.room_id,
-            seq=row.seq,
-            rev=row.rev,
-            user=Account(row.user_id, author),
-            kind=row.kind,
-            text=row.text,
-            created_at=row.created_at,
-            client_id=row.client_id,
-        )
-        for row, author in rows
+        cls(message_id, room_id, seq, rev, Account(user_id, username), *rest)
+        for message_id, room_id, seq, rev, user_id, username, *rest in rows
     ]
 
 
-def _any(session: Session, room: Room, condition: Any) -> bool:
-    return bool(session.scalar(select(exists().where(Message.room_id == room.id, condition))))
+def _any(db: Connection, room: schemas.Room, condition: Any) -> bool:
+    return bool(db.scalar(select(exists().where(Message.room_id == room.id, condition))))

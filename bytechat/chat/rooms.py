@@ -2,55 +2,63 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Select, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, bindparam, func, select
 
+from ..auth.schemas import Account
 from ..errors import NotFound
-from ..models import LOBBY, Member, Room
+from ..models import LOBBY, Member, Room, User
 from . import schemas
 
+# Counted, not stored: a stored number drifts.
+_members = (
+    select(func.count())
+    .where(Member.room_id == Room.id)
+    .correlate(Room)
+    .scalar_subquery()
+    .label("members")
+)
+_room = (Room.id, Room.name, Room.kind, Room.topic, Room.head, _members)
 
-def rooms_of(session: Session, user_id: int) -> list[schemas.Room]:
-    """The rooms that this user is in."""
-    return _read(session, _rooms().where(Room.id.in_(_joined(user_id))))
+# Every socket that opens asks this: one statement, built once.
+_user_and_rooms = (
+    select(User.username, *_room)
+    .outerjoin(Member, Member.user_id == User.id)
+    .outerjoin(Room, Room.id == Member.room_id)
+    .where(User.id == bindparam("user_id"))
+    .order_by(Room.id)
+)
+_lobby = select(*_room).where(Room.name == LOBBY)
 
 
-def lobby(session: Session) -> schemas.Room:
+def user_and_rooms(db: Connection, user_id: int) -> tuple[Account, list[schemas.Room]] | None:
+    """The user and the rooms that they are in; None if there is no such user."""
+    rows = db.execute(_user_and_rooms, {"user_id": user_id}).all()
+    if not rows:
+        return None
+    joined = [schemas.Room(*room) for _, *room in rows if room[0] is not None]
+    return Account(user_id, rows[0].username), joined
+
+
+def lobby(db: Connection) -> schemas.Room:
     """The room that everybody is in."""
-    return _read(session, _rooms().where(Room.name == LOBBY))[0]
+    return schemas.Room(*db.execute(_lobby).one())
 
 
-def find(session: Session, user_id: int, ref: str) -> Room:
+def find(db: Connection, user_id: int, ref: str) -> schemas.Room:
     """A room of the user's by its id, or a public one by its name. Raises NotFound.
 
     A room that one is not in looks just like one that does not exist.
     """
     named = (Room.kind == "public") & (Room.name == ref)
     by_ref = Room.id == int(ref) if ref.isascii() and ref.isdigit() and len(ref) < 19 else named
-    room = session.scalar(select(Room).where(by_ref, Room.id.in_(_joined(user_id))))
+    mine = select(Member.room_id).where(Member.user_id == user_id)
+    room = db.execute(select(*_room).where(by_ref, Room.id.in_(mine))).one_or_none()
     if room is None:
         raise NotFound("There is no such room, or you are not in it.")
-    return room
+    return schemas.Room(*room)
 
 
-def heads(session: Session, room_ids: list[int]) -> dict[int, int]:
+def heads(db: Connection, room_ids: list[int]) -> dict[int, int]:
     """The last number taken in each of these rooms."""
-    rows = session.execute(select(Room.id, Room.head).where(Room.id.in_(room_ids)))
+    rows = db.execute(select(Room.id, Room.head).where(Room.id.in_(room_ids)))
     return dict(rows.tuples())
-
-
-def _joined(user_id: int) -> Select[int]:
-    return select(Member.room_id).where(Member.user_id == user_id)
-
-
-def _rooms() -> Select[Room, int]:
-    # Counted, not stored: a stored number drifts.
-    members = select(func.count()).where(Member.room_id == Room.id).scalar_subquery()
-    return select(Room, members)
-
-
-def _read(session: Session, query: Select[Room, int]) -> list[schemas.Room]:
-    return [
-        schemas.Room(room.id, room.name, room.kind, room.topic, room.head, members)
-        for room, members in session.execute(query.order_by(Room.id))
-    ]

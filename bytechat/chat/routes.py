@@ -22,6 +22,6 @@ def history(room: str, query: HistoryQuery) -> ResponseReturnValue:
 
     `room` is the id, or the name of a public room.
     """
-    with transaction() as session:
-        found = rooms.find(session, int(get_jwt_identity()), room)
-        return encode(messages.history(session, found, query))
+    with transaction() as db:
+        found = rooms.find(db, int(get_jwt_identity()), room)
+        return encode(messages.history(db, found, query))

@@ -96,8 +96,8 @@ class Runtime:
         self.hub.publish([(message.room, message.rev, frames.encode(message)) for message in new])
 
     def _read_since(self, room: int, rev: int) -> list[tuple[int, bytes]]:
-        with self._app.app_context(), transaction() as session:
-            changed = messages.changed_since(session, room, rev, PAGE, frames.MessageFrame)
+        with self._app.app_context(), transaction() as db:
+            changed = messages.changed_since(db, room, rev, PAGE, frames.MessageFrame)
         return [(message.rev, frames.encode(message)) for message in changed]
 
     def _sweep_for_ever(self) -> None:
@@ -121,8 +121,8 @@ class Runtime:
         """
         if not len(self.hub):
             return
-        with transaction() as session:
-            heads = rooms.heads(session, self.hub.rooms())
+        with transaction() as db:
+            heads = rooms.heads(db, self.hub.rooms())
         self.hub.compare(heads)
         if revoked := tokens.revoked_since(now() - REVOKED_WITHIN):
             self.close_tokens(revoked)

@@ -61,12 +61,8 @@ def refuse_handshake(error: RemoteProtocolError) -> Response:
 @sock.route("/ws", bp=blueprint)  # type: ignore[untyped-decorator]
 def ws(server: Server) -> None:
     """Talk until one side closes."""
-    admission: Admission = g.pop("admission")
+    admission: Admission = g.admission
     settings, runtime = current_settings(), current_runtime()
-    # From here on the library has no part: its close() at the end must find nothing to do, and its
-    # protocol object, of several KiB, is not kept as long as the socket lives.
-    server.connected = False
-    server.ws = None
     connection = Connection(
         server.sock,
         owner=admission.user.id,
@@ -76,8 +72,8 @@ def ws(server: Server) -> None:
         outbox_max=settings.outbox_max,
     )
     about = {"user": admission.user.username, "address": request.remote_addr}
+    _forget_the_handshake(server)
     runtime.start()
-    room_ids = [room.id for room in admission.rooms]
     heads = runtime.hub.join(connection, {room.id: room.head for room in admission.rooms})
     opened_at = monotonic()
     try:
@@ -85,12 +81,26 @@ def ws(server: Server) -> None:
         connection.open(frames.encode(_hello(admission, heads, runtime)))
         connection.serve(Peer(connection, admission, runtime, settings).receive)
     finally:
-        runtime.hub.leave(connection, room_ids)
+        runtime.hub.leave(connection, heads)
         seconds = round(monotonic() - opened_at, 1)
-        code = connection.close_code
-        log.info("socket closed", extra={**about, "code": code, "seconds": seconds})
+        log.info(
+            "socket closed", extra={**about, "code": connection.close_code, "seconds": seconds}
+        )
         if admission.token is None:
             _dismiss_guest(admission.user.id)
+
+
+def _forget_the_handshake(server: Server) -> None:
+    """Drop what was only needed until now: it would be kept, several KiB, as long as the socket.
+
+    simple-websocket has no part from here on; its close() at the end must find nothing to do.
+    """
+    server.connected = False
+    server.ws = None
+    for name in list(g):
+        g.pop(name)
+    for name in [name for name in request.environ if name.startswith("HTTP_")]:
+        del request.environ[name]
 
 
 def _hello(admission: Admission, heads: dict[int, int], runtime: Runtime) -> frames.Hello:
