@@ -1,4 +1,4 @@
-"""How gunicorn serves ByteChat. tests/test_server.py says why each of these must stay."""
+"""How gunicorn serves ByteChat. tests/live/test_server.py says why each of these must stay."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ settings = Settings.from_environ()
 wsgi_app = "wsgi:app"
 worker_class = "gevent"
 workers = settings.web_concurrency
-bind = f"{settings.host}:{settings.port}"
+bind = (
+    f"[{settings.host}]:{settings.port}"
+    if ":" in settings.host
+    else f"{settings.host}:{settings.port}"
+)
 reuse_port = settings.web_concurrency > 1  # the kernel spreads connections over the workers
 backlog = 4096
 worker_connections = settings.worker_connections

@@ -1,5 +1,11 @@
 """What gunicorn and ``flask`` load."""
 
-from bytechat import create_app
+from logging.config import dictConfig
 
-app = create_app()
+from bytechat import create_app, logs
+from bytechat.config import Settings
+
+settings = Settings.from_environ()
+dictConfig(logs.config(settings.log_level))
+
+app = create_app(settings)

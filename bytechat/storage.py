@@ -110,10 +110,10 @@ def _wait_cooperatively(connection: Any, seconds: float) -> None:
     """psycogreen's wait callback, with an end.
 
     libpq's connect_timeout does not work under a wait callback (psycogreen#2), and a server that
-    accepts and never answers would hold the greenlet for ever.
+    accepts and never answers would hold the greenlet for ever. psycopg2 closes a connection whose
+    callback has raised; to close it here would wait for a lock that psycopg2 holds meanwhile.
     """
     try:
         gevent_wait_callback(connection, timeout=seconds)
     except TimeoutError as error:
-        connection.close()
         raise psycopg2.OperationalError("the database did not answer in time") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging.config
+import logging
 
 from alembic import context
 from alembic.operations import MigrationScript
@@ -10,11 +10,7 @@ from alembic.runtime.migration import MigrationContext
 from flask import current_app
 from sqlalchemy import text
 
-from bytechat import logs
-from bytechat.config import current_settings
 from bytechat.extensions import Base, db
-
-logging.config.dictConfig(logs.config(current_settings().log_level))
 
 
 def run_migrations() -> None:

@@ -1,0 +1,71 @@
+"""What all tests share: databases, an application on each of them, and the cast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from bytechat import create_app
+from bytechat.extensions import db
+
+from .support.databases import Databases, settings
+
+KINDS = ["sqlite", "postgresql"]
+
+MakeApp = Callable[..., Flask]
+
+
+@pytest.fixture(scope="session")
+def databases() -> Iterator[Databases]:
+    made = Databases()
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=KINDS)
+def make_app(request: pytest.FixtureRequest, databases: Databases) -> Iterator[MakeApp]:
+    """Makes an application on a fresh database, of each kind in turn; takes settings."""
+    apps: list[Flask] = []
+
+    def make(**changed: object) -> Flask:
+        app = create_app(settings(databases.fresh(request.param), **changed))
+        app.testing = True
+        apps.append(app)
+        return app
+
+    yield make
+    for app in apps:
+        with app.app_context():
+            db.engine.dispose()
+
+
+@pytest.fixture
+def app(make_app: MakeApp) -> Flask:
+    return make_app()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def alice(client: FlaskClient) -> dict[str, str]:
+    """The headers of alice, who is signed in."""
+    return sign_in(client, "alice")
+
+
+@pytest.fixture
+def bob(client: FlaskClient) -> dict[str, str]:
+    """The headers of bob, who is signed in."""
+    return sign_in(client, "bob")
+
+
+def sign_in(client: FlaskClient, username: str, password: str = "123456") -> dict[str, str]:
+    credentials = {"username": username, "password": password}
+    assert client.post("/register", json=credentials).status_code == 201
+    token = client.post("/login", json=credentials).get_json()["token"]
+    return {"Authorization": f"Bearer {token}"}

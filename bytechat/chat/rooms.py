@@ -61,4 +61,4 @@ def find(db: Connection, user_id: int, ref: str) -> schemas.Room:
 def heads(db: Connection, room_ids: list[int]) -> dict[int, int]:
     """The last number taken in each of these rooms."""
     rows = db.execute(select(Room.id, Room.head).where(Room.id.in_(room_ids)))
-    return dict(rows.tuples())
+    return {row.id: row.head for row in rows}

@@ -15,6 +15,7 @@ from flask import Flask, current_app
 
 from ..auth import tokens
 from ..config import Settings
+from ..errors import from_database
 from ..models import now
 from ..realtime import pulse
 from ..realtime.closing import Code
@@ -110,8 +111,11 @@ class Runtime:
                     if sweeps % PURGE_EVERY == 0:
                         tokens.purge_expired()
             except Exception as error:
-                # The database is down, most likely; the next sweep is a second away.
-                log.warning("a sweep failed", extra={"error": type(error).__name__})
+                # The next sweep is a second away.
+                if from_database(error):
+                    log.warning("a sweep failed", extra={"error": type(error).__name__})
+                else:
+                    log.exception("a sweep failed")
             sweeps += 1
 
     def sweep(self) -> None:

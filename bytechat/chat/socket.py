@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
 from flask import Response, g, request
 from simple_websocket import Server
@@ -71,7 +72,7 @@ def ws(server: Server) -> None:
         frame_max=settings.frame_max,
         outbox_max=settings.outbox_max,
     )
-    about = {"user": admission.user.username, "address": request.remote_addr}
+    about: dict[str, Any] = {"user": admission.user.username, "address": request.remote_addr}
     _forget_the_handshake(server)
     runtime.start()
     heads = runtime.hub.join(connection, {room.id: room.head for room in admission.rooms})
@@ -82,10 +83,8 @@ def ws(server: Server) -> None:
         connection.serve(Peer(connection, admission, runtime, settings).receive)
     finally:
         runtime.hub.leave(connection, heads)
-        seconds = round(monotonic() - opened_at, 1)
-        log.info(
-            "socket closed", extra={**about, "code": connection.close_code, "seconds": seconds}
-        )
+        about["seconds"] = round(monotonic() - opened_at, 1)
+        log.info("socket closed", extra={**about, "code": connection.close_code})
         if admission.token is None:
             _dismiss_guest(admission.user.id)
 

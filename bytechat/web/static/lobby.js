@@ -18,6 +18,9 @@ export class Lobby extends EventTarget {
   #wait = FIRST_WAIT;
   #retryAfter = null;
   #closed = false;
+  /** The seq up to which nothing is missing; 0 before the first page. */
+  #complete = 0;
+  #caughtUp = false;
   hasBefore = false;
 
   get messages() {
@@ -57,24 +60,19 @@ export class Lobby extends EventTarget {
 
   /** The socket is subscribed already, so what is said while this reads is not missed. */
   async #catchUp() {
-    const known = this.messages;
-    if (known.length === 0) {
+    if (this.#complete === 0) {
       const page = await call("GET", `/rooms/lobby/messages?limit=${PAGE}`);
       this.hasBefore = page.has_before;
       this.#keep(page.messages);
-      return;
     }
-    let after = this.#complete;
-    for (let more = true; more; ) {
-      const page = await call("GET", `/rooms/lobby/messages?limit=200&after=${after}`);
+    for (let more = this.#complete > 0; more; ) {
+      const page = await call("GET", `/rooms/lobby/messages?limit=200&after=${this.#complete}`);
       this.#keep(page.messages);
-      after = page.messages.at(-1)?.seq ?? after;
+      this.#complete = page.messages.at(-1)?.seq ?? this.#complete;
       more = page.has_after;
     }
+    this.#caughtUp = true;
   }
-
-  /** The seq up to which this page had everything when the socket was lost. */
-  #complete = 0;
 
   #receive(frame) {
     if (frame.type === "hello") {
@@ -125,7 +123,8 @@ export class Lobby extends EventTarget {
 
   async #reconnect(code) {
     if (this.#closed) return;
-    if (this.#room) this.#complete = this.messages.at(-1)?.seq ?? 0;
+    if (this.#caughtUp) this.#complete = this.messages.at(-1)?.seq ?? 0;
+    this.#caughtUp = false;
     this.#room = null;
     this.#tell("status", "lost");
     if (code === TOKEN_ENDED || (await this.#signedOut())) {

@@ -1,0 +1,195 @@
+"""People talk: the whole main job over real sockets."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from tests.live.conftest import StartServer
+from tests.support.people import Person, Talk, unused_name
+from tests.support.server import CLOSE, Server
+
+
+def test_hello_says_who_and_where_one_is(alice: Person) -> None:
+    with alice.talk() as talk:
+        hello = talk.hello
+    assert hello["protocol"] == 1
+    assert hello["user"] == {"id": alice.id, "username": alice.name}
+    assert hello["online"] == [alice.id]
+    assert hello["limits"] == {"text": 4000, "rate": 0}
+    assert hello["heartbeat"] == 25
+    assert isinstance(hello["session"], int)
+    assert hello["worker"]
+    (lobby,) = hello["rooms"]
+    assert lobby["name"] == "lobby"
+    assert lobby["kind"] == "public"
+    assert lobby["members"] >= 1
+
+
+def test_everybody_online_is_given_what_was_said(alice: Person, bob: Person) -> None:
+    with alice.talk() as a, bob.talk() as b:
+        head = a.hello["rooms"][0]["head"]
+        ack = a.say("hello, bob", "c1")
+        for talk in (a, b):
+            message = talk.next("message")
+            assert message["text"] == "hello, bob"
+            assert message["user"] == {"id": alice.id, "username": alice.name}
+            assert message["kind"] == "text"
+            assert message["client_id"] == "c1"
+            assert {k: message[k] for k in ("id", "room", "seq", "rev", "created_at")} == {
+                k: ack[k] for k in ("id", "room", "seq", "rev", "created_at")
+            }
+        assert ack["seq"] == ack["rev"] == head + 1
+        assert b.hello["online"] == sorted([alice.id, bob.id])
+
+
+def test_the_ack_comes_before_the_message(alice: Person) -> None:
+    with alice.talk() as talk:
+        talk.send(type="send", room=1, text="in order", client_id="order")
+        assert [talk.next()["type"], talk.next()["type"]] == ["ack", "message"]
+
+
+def test_plain_text_is_a_message_for_the_lobby_as_typed(alice: Person, bob: Person) -> None:
+    with alice.talk() as a, bob.talk() as b:
+        a.socket.send("  hello, \u2603 <b>\n")
+        message = b.next("message")
+        assert message["text"] == "  hello, \u2603 <b>\n"
+        assert "client_id" not in message
+        assert "client_id" not in a.next("ack")
+
+
+def test_a_client_id_sent_again_gets_the_first_ack_and_makes_no_second_message(
+    alice: Person,
+) -> None:
+    with alice.talk() as talk:
+        first = talk.say("once", "the-same")
+        talk.next("message")
+        assert talk.say("once", "the-same") == first
+        talk.say("next", "another")
+        assert talk.next("message")["text"] == "next"
+    assert [m["text"] for m in alice.history()].count("once") == 1
+
+
+def test_a_client_id_sent_twice_at_once_over_two_sockets_is_one_message(alice: Person) -> None:
+    with alice.talk() as one, alice.talk() as two, ThreadPoolExecutor(2) as pool:
+        for round_number in range(20):
+            client_id = f"both-{round_number}"
+            acks = list(pool.map(lambda talk, c=client_id: talk.say("both", c), (one, two)))
+            assert acks[0] == acks[1]
+    history = alice.history()
+    ids = [m["client_id"] for m in history if m["text"] == "both"]
+    assert len(ids) == len(set(ids)) == 20
+
+
+def test_two_people_may_use_the_same_client_id(alice: Person, bob: Person) -> None:
+    with alice.talk() as a, bob.talk() as b:
+        assert a.say("mine", "c-shared")["id"] != b.say("mine too", "c-shared")["id"]
+
+
+def test_every_reader_gets_every_rev_in_order_without_a_gap(server: Server) -> None:
+    people = [Person(server, "writer") for _ in range(8)]
+    talks = [person.talk() for person in people]
+    first = talks[-1].hello["rooms"][0]["head"] + 1
+    with ThreadPoolExecutor(8) as pool:
+
+        def write(talk: Talk) -> None:
+            for number in range(25):
+                talk.send(type="send", room=1, text=str(number), client_id=unused_name("w"))
+
+        list(pool.map(write, talks))
+        for talk in talks:
+            got = [talk.next("message") for _ in range(200)]
+            assert [m["rev"] for m in got] == list(range(first, first + 200))
+            for person in people:
+                numbers = [m["text"] for m in got if m["user"]["id"] == person.id]
+                assert numbers == [str(n) for n in range(25)], "a writer's order is kept"
+    for talk in talks:
+        talk.close()
+
+
+def test_history_pages_through_all_that_was_said(alice: Person) -> None:
+    with alice.talk() as talk:
+        said = [talk.say(f"page {number}")["seq"] for number in range(7)]
+    page = alice.get(f"/rooms/lobby/messages?limit=3&after={said[0] - 1}").json()
+    assert [m["seq"] for m in page["messages"]] == said[:3]
+    assert page["has_after"] is True
+    page = alice.get(f"/rooms/lobby/messages?limit=3&before={said[-1] + 1}").json()
+    assert [m["seq"] for m in page["messages"]] == said[-3:]
+    assert page["has_before"] is True
+    assert page["has_after"] is False
+    assert page["head"] == said[-1]
+
+
+@pytest.mark.parametrize("by", ["header", "query", "cookie"])
+def test_a_token_is_taken_from_header_query_or_cookie(alice: Person, by: str) -> None:
+    headers, query = {}, ""
+    if by == "header":
+        headers = {"Authorization": f"Bearer {alice.token}"}
+    elif by == "query":
+        query = f"?token={alice.token}"
+    else:
+        headers = {"Cookie": f"bytechat_session={alice.token}"}
+    with Talk(connect(alice.server.ws_url + query, additional_headers=headers)) as talk:
+        assert talk.hello["user"]["id"] == alice.id
+
+
+def test_logging_out_closes_the_sockets_of_that_token_only(alice: Person) -> None:
+    other_token = alice.sign_in()
+    other = Talk(connect(f"{alice.server.ws_url}?token={other_token}"))
+    with alice.talk() as one, alice.talk() as two, other:
+        assert alice.post("/logout").json() == {"revoked": 1}
+        assert one.closed(1) == 4401
+        assert two.closed(1) == 4401
+        assert other.alive()
+    with pytest.raises(InvalidStatus, match="401"):
+        alice.talk()
+
+
+def test_a_socket_is_closed_when_its_token_expires(start_server: StartServer) -> None:
+    server = start_server(TOKEN_HOURS=str(3 / 3600))
+    alice = Person(server)
+    with alice.talk() as talk:
+        assert talk.closed(5) == 4401
+    answer = requests.get(f"{server.url}/profile", headers=alice.headers, timeout=5)
+    assert answer.json()["code"] == "token_expired"
+
+
+def test_guests_may_talk_in_the_lobby_when_they_are_let_in(start_server: StartServer) -> None:
+    server = start_server(GUESTS="1")
+    alice = Person(server)
+    with alice.talk() as a, Talk(connect(server.ws_url)) as guest:
+        user = guest.hello["user"]
+        assert user["username"].startswith("guest-")
+        assert guest.hello["session"] == 0
+        assert [room["name"] for room in guest.hello["rooms"]] == ["lobby"]
+        guest.socket.send("hi from nobody")
+        assert a.next("message")["user"] == user
+        guest.next("ack")
+        guest.say("c1 of one guest", "c1")
+        with Talk(connect(server.ws_url)) as second:
+            assert second.hello["user"] != user
+            second.say("c1 of another", "c1")
+    history = alice.history()
+    assert [m["text"] for m in history] == ["hi from nobody", "c1 of one guest", "c1 of another"]
+    assert history[0]["user"] == user
+    with pytest.raises(InvalidStatus, match="401"):
+        connect(f"{server.ws_url}?token=nonsense")
+
+
+def test_without_a_token_there_is_no_socket(server: Server) -> None:
+    with pytest.raises(InvalidStatus, match="401") as refused:
+        connect(server.ws_url)
+    response = refused.value.response
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.body is not None
+    assert json.loads(response.body)["code"] == "not_authenticated"
+
+
+def test_the_page_and_health_are_served_beside_the_sockets(server: Server) -> None:
+    for path in ("/", "/docs", "/openapi.json", "/healthz", "/readyz"):
+        assert requests.get(server.url + path, headers=CLOSE, timeout=10).status_code == 200
