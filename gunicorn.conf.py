@@ -61,6 +61,7 @@ def on_starting(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Watch for the stop: gunicorn itself would leave the sockets open until graceful_timeout."""
+    worker.wsgi.extensions["bytechat.runtime"].start()
     threading.Thread(target=_drain_when_stopped, args=(worker,), daemon=True).start()
     if settings.host in ("127.0.0.1", "0.0.0.0") and not worker.age > 1:  # noqa: S104
         print(f"\nByteChat is ready: open http://localhost:{settings.port}\n", flush=True)
@@ -75,6 +76,14 @@ def _drain_when_stopped(worker: Any) -> None:
 def worker_int(worker: Any) -> None:
     """Ctrl-C: gunicorn gives the worker 0.1 s from here."""
     _drain(worker)
+
+
+def worker_exit(_server: Any, worker: Any) -> None:
+    """Leave one whole file behind, if it is SQLite's."""
+    from bytechat import storage  # not before the worker is patched
+
+    if worker.wsgi:  # it may have failed to load
+        storage.close(worker.wsgi)
 
 
 def _drain(worker: Any) -> None:

@@ -67,9 +67,9 @@ def endpoint(
     checked before anything that was sent is read. ``answers`` are the Structs by status; the
     errors that the check itself gives are added.
     """
-    errors: list[int] = []
+    errors = [500]
     errors += [] if public else [401, 503]
-    errors += [400, 413, 415, 422] if body else []
+    errors += [400, 408, 413, 415, 422, 503] if body else []
     errors += [422] if query else []
     described = {f"HTTP_{status}": model for status, model in answers.items()}
     described |= {f"HTTP_{status}": Problem for status in errors if status not in answers}
@@ -91,6 +91,7 @@ def endpoint(
             resp=Answers(**described),
             tags=[tag],
             security=[] if public else [{"token": []}, {"cookie": []}],
+            validation_error_status=500,  # spectree adds one; ours are all described already
             skip_validation=True,  # spectree takes malformed JSON for {} and "1" for 1
             operation_id=view.__name__,
         )(checked)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -40,7 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
     database_url: Annotated[
         str,
         Meta(
-            pattern=r"^(sqlite|postgres|postgresql|postgresql\+psycopg2)://",
+            pattern=r"^(sqlite:///.|(postgres|postgresql|postgresql\+psycopg2)://.)",
             description="sqlite:///FILE (in the instance folder) "
             "or postgresql://USER:PASSWORD@HOST/NAME",
         ),
@@ -140,7 +141,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
         return settings
 
     def _check_together(self) -> None:
-        """The rules that hold between settings."""
+        """The rules that a single field's type cannot say."""
+        try:
+            _ = urlsplit(self.database_url).port
+        except ValueError:
+            raise SettingError("DATABASE_URL takes a port that is a number.") from None
         if self.on_sqlite and self.web_concurrency > 1:
             raise SettingError(
                 "WEB_CONCURRENCY over 1 needs PostgreSQL, as SQLite is for one process: "

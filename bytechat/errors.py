@@ -7,7 +7,7 @@ import re
 from typing import ClassVar
 
 import msgspec
-from flask import Flask, Response
+from flask import Flask, Response, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -176,7 +176,7 @@ def init_app(app: Flask) -> None:
     """Give every error one shape, those of Flask and of the database included."""
     app.register_error_handler(ApiError, response_to)
     app.register_error_handler(HTTPException, _from_werkzeug)
-    app.register_error_handler(WebsocketMismatch, _not_an_upgrade)
+    app.register_error_handler(WebsocketMismatch, _wrong_protocol)
     app.register_error_handler(Exception, _unexpected)
 
 
@@ -192,7 +192,9 @@ def _from_werkzeug(error: HTTPException) -> ResponseReturnValue:
     return problem_response(problem, allow)
 
 
-def _not_an_upgrade(_error: WebsocketMismatch) -> Response:
+def _wrong_protocol(_error: WebsocketMismatch) -> Response:
+    if request.headers.get("Upgrade", "").lower() == "websocket":
+        return response_to(BadHandshake("There is no WebSocket at this address."))
     return response_to(UpgradeRequired(headers={"Upgrade": "websocket"}))
 
 

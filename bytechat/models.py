@@ -53,6 +53,8 @@ class User(Base):
     """An account; or a guest, who has no password and is gone with the socket."""
 
     __tablename__ = "users"
+    #: An id is never given twice: a token, or a message on its way, may still speak of the first.
+    __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     #: In its PRECIS form (auth/names.py), so that the UNIQUE constraint compares without case.

@@ -11,6 +11,7 @@ from offapi import OpenAPITemplate
 from sqlalchemy import text
 
 from .api import encode, endpoint, spec
+from .errors import Problem
 from .storage import transaction
 
 blueprint = Blueprint("operations", __name__)
@@ -34,7 +35,7 @@ def healthz() -> ResponseReturnValue:
 
 
 @blueprint.get("/readyz")
-@endpoint(public=True, answers={200: Health, 503: None}, tag="operations")
+@endpoint(public=True, answers={200: Health, 503: Problem}, tag="operations")
 def readyz() -> ResponseReturnValue:
     """The database answers; 503 otherwise."""
     with transaction() as db:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -44,12 +45,21 @@ def init_app(app: Flask, settings: Settings) -> None:
     migrate.init_app(app, db)
     with app.app_context():
         if settings.on_sqlite:
+            assert db.engine.url.database
+            # Hashes and messages are nobody else's business; SQLite's other files take on the mode.
+            Path(db.engine.url.database).touch(mode=0o600)
             _tune_sqlite(db.engine)
         elif is_module_patched("socket"):
             # Only under gevent; `flask db` and `flask run` have threads and may block.
             psycopg2.extensions.set_wait_callback(
                 partial(_wait_cooperatively, seconds=settings.database_timeout)
             )
+
+
+def close(app: Flask) -> None:
+    """Close all connections; SQLite then folds its log back into the one file."""
+    with app.app_context():
+        db.engine.dispose()
 
 
 def _sqlite_options() -> dict[str, Any]:

@@ -14,6 +14,10 @@ from ..storage import transaction
 from . import names, passwords
 from .schemas import Account, Profile
 
+_silent_guests = delete(User).where(
+    User.password_hash.is_(None), ~exists().where(Message.user_id == User.id)
+)
+
 _GUEST_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
@@ -98,9 +102,14 @@ def admit_guest() -> Account:
 
 def dismiss_guest(user_id: int) -> None:
     """Forget a guest who has left without a word; one who has spoken stays as the author."""
-    spoke = exists().where(Message.user_id == user_id)
     with transaction() as db:
-        db.execute(delete(User).where(User.id == user_id, ~spoke))
+        db.execute(_silent_guests.where(User.id == user_id))
+
+
+def purge_guests(before: datetime) -> None:
+    """Forget silent guests from before this moment, whose sockets nobody has dismissed."""
+    with transaction() as db:
+        db.execute(_silent_guests.where(User.created_at < before))
 
 
 def _insert_user(

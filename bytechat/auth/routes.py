@@ -62,10 +62,11 @@ def login(body: LoginRequest) -> ResponseReturnValue:
     account = accounts.check_credentials(
         body.username, body.password, rounds=settings.bcrypt_rounds
     )
-    expires_at = now().replace(microsecond=0) + timedelta(hours=settings.token_hours)
+    lifetime = timedelta(hours=settings.token_hours)
+    expires_at = now() + lifetime
     session_id = accounts.open_session(account, expires_at)
     token = tokens.issue(account.id, session_id, expires_at)
-    answer = LoggedIn(expires_at, account)
+    answer = LoggedIn(expires_in=int(lifetime.total_seconds()), user=account)
     if body.session == "token":
         answer.token = token
         return encode(answer)

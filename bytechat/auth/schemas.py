@@ -24,7 +24,8 @@ class Account(msgspec.Struct, frozen=True):
 
 
 class LoggedIn(msgspec.Struct):
-    expires_at: datetime
+    #: Seconds that the token works from now.
+    expires_in: int
     user: Account
     token: str | msgspec.UnsetType = msgspec.UNSET
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from blinker import Signal
@@ -57,11 +57,12 @@ def expiry(claims: Claims) -> datetime:
 
 
 def revoke(claims: Claims) -> None:
-    """Put the token on the blocklist until it would have expired anyway."""
+    """End the session, and put its token on the blocklist until it would have expired anyway."""
     row = {"jti": claims["jti"], "revoked_at": now(), "expires_at": expiry(claims)}
     try:
         with transaction() as db:
             db.execute(insert(RevokedToken), row)
+            db.execute(delete(UserSession).where(UserSession.id == claims["sid"]))
     except IntegrityError:
         pass  # signed out twice at the same moment: it is on the list
     app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 as documented
@@ -74,12 +75,11 @@ def revoked_since(moment: datetime) -> set[str]:
         return set(db.scalars(select(RevokedToken.jti).where(RevokedToken.revoked_at > moment)))
 
 
-def purge_expired() -> None:
+def purge_expired(long_ago: datetime) -> None:
     """Forget sessions and revoked tokens that have expired, so that the tables do not only grow.
 
-    A day late: a machine whose clock is behind may still be asked about them.
+    ``long_ago`` is well after their end: a machine whose clock is behind may still be asked.
     """
-    long_ago = now() - timedelta(days=1)
     with transaction() as db:
         db.execute(delete(RevokedToken).where(RevokedToken.expires_at < long_ago))
         db.execute(delete(UserSession).where(UserSession.expires_at < long_ago))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -17,12 +18,10 @@ from ..errors import (
     BadHandshake,
     ForbiddenOrigin,
     TokenRevoked,
-    Unavailable,
     UpgradeRequired,
 )
 from ..storage import transaction
 from . import rooms
-from .runtime import Runtime
 from .schemas import Room
 
 VERSION = "13"
@@ -37,28 +36,25 @@ class Admission:
 
     user: Account
     rooms: list[Room]
+    #: Seconds of the epoch.
+    expires_at: float
     token: str | None = None
     session: int = 0
-    expires_at: float = float("inf")
 
 
-def check(settings: Settings, runtime: Runtime) -> Admission:
+def check(settings: Settings) -> Admission:
     """Decide on this request's wish for a socket.
 
-    Raises Unavailable, BadHandshake, UpgradeRequired, ForbiddenOrigin, TokenRevoked,
+    Raises BadHandshake, UpgradeRequired, ForbiddenOrigin, TokenRevoked,
     and what flask-jwt-extended raises for a token that is missing or bad.
     """
-    if runtime.draining:
-        raise Unavailable("This worker is going away; connect again.", retry_after=1)
-    if runtime.full:
-        raise Unavailable("This worker has all the sockets it can hold.", retry_after=5)
     _check_headers()
     _check_origin(settings)
     verified = verify_jwt_in_request(
         optional=settings.guests, locations=["headers", "query_string", "cookies"]
     )
     if verified is None:
-        return _admit_guest()
+        return _admit_guest(settings)
     _header, claims = verified
     user_id = int(claims["sub"])
     with transaction() as db:
@@ -70,6 +66,8 @@ def check(settings: Settings, runtime: Runtime) -> Admission:
 
 def _check_headers() -> None:
     """The client's part of RFC 6455, section 4.2.1, of which the library answers 500."""
+    if request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0" or "Host" not in request.headers:
+        raise BadHandshake("A handshake is HTTP/1.1, with a Host header.")
     if request.headers.get("Sec-WebSocket-Version", "").strip() != VERSION:
         raise UpgradeRequired(headers={"Upgrade": "websocket", "Sec-WebSocket-Version": VERSION})
     try:
@@ -88,12 +86,13 @@ def _check_origin(settings: Settings) -> None:
     origin = request.headers.get("Origin", "").lower()
     if not origin or origin in settings.origins:
         return
-    if not request.host or urlsplit(origin).netloc != request.host.lower():
+    if urlsplit(origin).netloc != request.host.lower():
         raise ForbiddenOrigin
 
 
-def _admit_guest() -> Admission:
+def _admit_guest(settings: Settings) -> Admission:
     guest = accounts.admit_guest()
+    expires_at = time.time() + settings.token_hours * 3600
     with transaction() as db:
         lobby = rooms.lobby(db)
-    return Admission(Account(guest.id, guest.username), [lobby])
+    return Admission(guest, [lobby], expires_at=expires_at)

@@ -86,17 +86,16 @@ class Journal:
             self._idle.clear()
         self._ring.set()
 
-    def flush(self, seconds: float) -> None:
-        """Wait until nothing is waiting, at most this long."""
-        self._idle.wait(seconds)
+    def flush(self, seconds: float) -> bool:
+        """Wait until nothing is waiting, at most this long; whether it came to that."""
+        return self._idle.wait(seconds)
 
-    def run(self) -> None:
-        """Write what comes; never returns."""
-        while True:
-            self._ring.wait()
-            self._ring.clear()
-            while batch := self._take():
-                self._write(batch)
+    def step(self) -> None:
+        """Wait for posts, and write all that there are."""
+        self._ring.wait()
+        self._ring.clear()
+        while batch := self._take():
+            self._write(batch)
 
     def _take(self) -> list[Post]:
         with self._lock:

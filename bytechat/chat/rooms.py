@@ -49,6 +49,8 @@ def find(db: Connection, user_id: int, ref: str) -> schemas.Room:
 
     A room that one is not in looks just like one that does not exist.
     """
+    if "\x00" in ref:  # PostgreSQL would refuse the question
+        raise NotFound
     named = (Room.kind == "public") & (Room.name == ref)
     by_ref = Room.id == int(ref) if ref.isascii() and ref.isdigit() and len(ref) < 19 else named
     mine = select(Member.room_id).where(Member.user_id == user_id)

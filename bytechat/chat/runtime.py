@@ -13,12 +13,13 @@ from typing import cast
 
 from flask import Flask, current_app
 
-from ..auth import tokens
+from ..auth import accounts, tokens
 from ..config import Settings
-from ..errors import from_database
+from ..errors import Unavailable, from_database
 from ..models import now
 from ..realtime import pulse
 from ..realtime.closing import Code
+from ..realtime.connection import Connection
 from ..realtime.hub import Hub
 from ..storage import transaction
 from . import frames, messages, rooms
@@ -29,14 +30,12 @@ log = logging.getLogger(__name__)
 #: Seconds between two looks at the database for what other workers have done.
 SWEEP_SECONDS = 1.0
 
-#: How far back a sweep looks for revoked tokens: more than the clocks of two machines are apart.
-REVOKED_WITHIN = timedelta(seconds=60)
+#: More than the clocks of two machines are apart.
+CLOCK_SKEW = timedelta(seconds=60)
 
-#: Sweeps between two purges of what has expired: about an hour.
-PURGE_EVERY = 3600
-
-#: Changes of a room that are read from the database at once.
-PAGE = 500
+#: Seconds between two purges, and how long after their end rows are purged.
+PURGE_SECONDS = 3600.0
+PURGE_LATE = timedelta(days=1)
 
 #: Seconds that a drain waits for messages that were taken in already.
 FLUSH_SECONDS = 2.0
@@ -50,42 +49,62 @@ class Runtime:
 
     def __init__(self, app: Flask, settings: Settings) -> None:
         self.worker = token_hex(4)
-        self.draining = False
         self.hub = Hub(self._read_since)
         self.journal = Journal(app, self._publish)
         self._app = app
         self._settings = settings
-        self._started = False
         self._lock = Lock()
+        self._started = False
+        self._draining = False
+        self._seats = 0
+        self._revoked_since = now() - CLOCK_SKEW
+        self._purge_at = 0.0
 
     def start(self) -> None:
-        """Start the threads, once; not before there is a socket, as ``flask db`` needs none."""
+        """Start the threads, once. Not made with the application, as ``flask db`` needs none."""
         with self._lock:
             if self._started:
                 return
             self._started = True
-        loops: dict[str, Callable[[], None]] = {
-            "hub": self.hub.run,
-            "journal": self.journal.run,
-            "pulse": lambda: pulse.run(self.hub, self._settings.ping_every),
-            "sweep": self._sweep_for_ever,
+        steps: dict[str, Callable[[], None]] = {
+            "hub": self.hub.step,
+            "journal": self.journal.step,
+            "pulse": lambda: pulse.step(self.hub, self._settings.ping_every),
+            "sweep": self._sweep_step,
         }
-        for name, loop in loops.items():
-            Thread(target=loop, name=name, daemon=True).start()
+        for name, step in steps.items():
+            Thread(target=_for_ever, args=(name, step), name=name, daemon=True).start()
 
-    @property
-    def full(self) -> bool:
-        """Whether another socket would take what is kept for plain HTTP."""
-        return len(self.hub) >= self._settings.max_sockets
+    def take_seat(self) -> None:
+        """Make room for a socket. Raises Unavailable when there is none, or when it would not last.
+
+        What is kept for plain HTTP is not taken by sockets whose handshakes are under way together.
+        """
+        with self._lock:
+            if self._draining:
+                raise Unavailable("This worker is going away; connect again.", retry_after=1)
+            if self._seats >= self._settings.max_sockets:
+                raise Unavailable("This worker has all the sockets it can hold.", retry_after=5)
+            self._seats += 1
+
+    def leave_seat(self) -> None:
+        """Give the room back, when the socket is closed or its handshake has failed."""
+        with self._lock:
+            self._seats -= 1
 
     def drain(self) -> None:
         """Say goodbye: no new sockets, what was taken in is written, then all are closed (1012)."""
-        self.draining = True
+        with self._lock:
+            self._draining = True
         self.journal.flush(FLUSH_SECONDS)
         for connection in self.hub.connections():
-            retry_after = round(random.uniform(*RETRY_AFTER), 3)  # noqa: S311 not a secret
-            connection.push(frames.encode(frames.Goodbye(retry_after)))
-            connection.close(Code.RESTART, "the server restarts: reconnect and resume")
+            self._say_goodbye(connection)
+
+    def welcome(self, connection: Connection, hello: frames.Hello) -> None:
+        """Begin to talk; a socket that has missed the drain while it was opened is told here."""
+        connection.open(frames.encode(hello))
+        if self._draining:
+            self._say_goodbye(connection)
 
     def close_tokens(self, revoked: set[str]) -> None:
         """Close the sockets of these tokens (their ``jti``)."""
@@ -93,43 +112,60 @@ class Runtime:
             if connection.token in revoked:
                 connection.close(Code.TOKEN_ENDED, "signed out")
 
-    def _publish(self, new: list[frames.MessageFrame]) -> None:
-        self.hub.publish([(message.room, message.rev, frames.encode(message)) for message in new])
-
-    def _read_since(self, room: int, rev: int) -> list[tuple[int, bytes]]:
-        with self._app.app_context(), transaction() as db:
-            changed = messages.changed_since(db, room, rev, PAGE, frames.MessageFrame)
-        return [(message.rev, frames.encode(message)) for message in changed]
-
-    def _sweep_for_ever(self) -> None:
-        sweeps = 0
-        while True:
-            time.sleep(SWEEP_SECONDS)
-            try:
-                with self._app.app_context():
-                    self.sweep()
-                    if sweeps % PURGE_EVERY == 0:
-                        tokens.purge_expired()
-            except Exception as error:
-                # The next sweep is a second away.
-                if from_database(error):
-                    log.warning("a sweep failed", extra={"error": type(error).__name__})
-                else:
-                    log.exception("a sweep failed")
-            sweeps += 1
-
     def sweep(self) -> None:
         """Learn from the database what other workers wrote and which tokens they revoked.
 
         Correctness rests on this alone: whatever tells workers sooner may lose what it carries.
+        Needs an application context.
         """
-        if not len(self.hub):
-            return
-        with transaction() as db:
-            heads = rooms.heads(db, self.hub.rooms())
-        self.hub.compare(heads)
-        if revoked := tokens.revoked_since(now() - REVOKED_WITHIN):
-            self.close_tokens(revoked)
+        began = now()
+        if len(self.hub):
+            with transaction() as db:
+                heads = rooms.heads(db, self.hub.rooms())
+            self.hub.compare(heads)
+            self.close_tokens(tokens.revoked_since(self._revoked_since))
+        # Not before all of it has succeeded: an outage must not hide what was revoked during it.
+        self._revoked_since = began - CLOCK_SKEW
+
+    def _sweep_step(self) -> None:
+        time.sleep(SWEEP_SECONDS)
+        try:
+            with self._app.app_context():
+                self.sweep()
+                if time.monotonic() >= self._purge_at:
+                    self._purge()
+        except Exception as error:
+            if not from_database(error):
+                raise
+            log.warning("a sweep failed", extra={"error": type(error).__name__})
+
+    def _purge(self) -> None:
+        tokens.purge_expired(now() - PURGE_LATE)
+        accounts.purge_guests(now() - timedelta(hours=self._settings.token_hours) - PURGE_LATE)
+        self._purge_at = time.monotonic() + PURGE_SECONDS
+
+    def _say_goodbye(self, connection: Connection) -> None:
+        retry_after = round(random.uniform(*RETRY_AFTER), 3)  # noqa: S311 not a secret
+        connection.push(frames.encode(frames.Goodbye(retry_after)))
+        connection.close(Code.RESTART, "the server restarts: reconnect and resume")
+
+    def _publish(self, new: list[frames.MessageFrame]) -> None:
+        self.hub.publish([(message.room, message.rev, frames.encode(message)) for message in new])
+
+    def _read_since(self, room: int, rev: int, limit: int) -> list[tuple[int, bytes]]:
+        with self._app.app_context(), transaction() as db:
+            changed = messages.changed_since(db, room, rev, limit, frames.MessageFrame)
+        return [(message.rev, frames.encode(message)) for message in changed]
+
+
+def _for_ever(name: str, step: Callable[[], None]) -> None:
+    """A bug in one step must not end a worker's heart for good, while it looks alive."""
+    while True:
+        try:
+            step()
+        except Exception:
+            log.exception("a step failed", extra={"thread_name": name})
+            time.sleep(SWEEP_SECONDS)
 
 
 def init_app(app: Flask, settings: Settings) -> None:

@@ -20,7 +20,7 @@ from . import frames, handshake
 from .handshake import Admission
 from .peer import Peer
 from .routes import blueprint
-from .runtime import Runtime, current_runtime
+from .runtime import FLUSH_SECONDS, Runtime, current_runtime
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +47,19 @@ SERVER_OPTIONS = {"subprotocols": ["bytechat.v1"], "thread_class": NoReader}
 def check_handshake() -> None:
     """Refuse in plain HTTP what should not become a socket."""
     if request.endpoint == "chat.ws":
-        g.admission = handshake.check(current_settings(), current_runtime())
+        current_runtime().take_seat()
+        g.seated = True
+        g.admission = handshake.check(current_settings())
         # simple-websocket accepts compression from whoever offers it; the contract has none, and a
         # frame is encoded once for all.
         request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
+
+
+@blueprint.teardown_request
+def leave_seat(_error: BaseException | None) -> None:
+    """The request of a socket ends with it."""
+    if g.pop("seated", False):
+        current_runtime().leave_seat()
 
 
 @blueprint.errorhandler(RemoteProtocolError)
@@ -79,14 +88,14 @@ def ws(server: Server) -> None:
     opened_at = monotonic()
     try:
         log.info("socket opened", extra={**about, "sockets": len(runtime.hub)})
-        connection.open(frames.encode(_hello(admission, heads, runtime)))
+        runtime.welcome(connection, _hello(admission, heads, runtime))
         connection.serve(Peer(connection, admission, runtime, settings).receive)
     finally:
         runtime.hub.leave(connection, heads)
         about["seconds"] = round(monotonic() - opened_at, 1)
         log.info("socket closed", extra={**about, "code": connection.close_code})
         if admission.token is None:
-            _dismiss_guest(admission.user.id)
+            _dismiss_guest(admission.user.id, runtime)
 
 
 def _forget_the_handshake(server: Server) -> None:
@@ -96,7 +105,7 @@ def _forget_the_handshake(server: Server) -> None:
     """
     server.connected = False
     server.ws = None
-    for name in list(g):
+    for name in set(g) - {"seated"}:
         g.pop(name)
     for name in [name for name in request.environ if name.startswith("HTTP_")]:
         del request.environ[name]
@@ -118,11 +127,13 @@ def _hello(admission: Admission, heads: dict[int, int], runtime: Runtime) -> fra
     )
 
 
-def _dismiss_guest(user_id: int) -> None:
+def _dismiss_guest(user_id: int, runtime: Runtime) -> None:
+    if not runtime.journal.flush(FLUSH_SECONDS):
+        return  # a last word may be waiting, which needs its author; the purge comes by later
     try:
         accounts.dismiss_guest(user_id)
     except Exception as error:
-        # The socket is closed already: there is nobody to tell. The row does no harm.
+        # The socket is closed already: there is nobody to tell.
         if not from_database(error):
             raise
         log.warning("a guest could not be dismissed", extra={"error": type(error).__name__})

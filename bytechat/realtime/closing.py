@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Code(IntEnum):
-    """Why a socket was closed; the member's ``advice`` is what a client does about it."""
+    """Why a socket was closed."""
 
     NORMAL = 1000
     GOING_AWAY = 1001

@@ -15,9 +15,11 @@ log = logging.getLogger(__name__)
 #: Sockets that are written to before other greenlets get their turn: about 2.5 ms at 10 us each.
 SLICE = 250
 
-#: Reads a page of a room's frames after a rev, ascending: (room, since) -> [(rev, frame)]. May
-#: raise.
-Reader = Callable[[int, int], list[tuple[int, bytes]]]
+#: Frames that are read from the database at once.
+PAGE = 500
+
+#: Reads a room's frames after a rev: (room, since, limit) -> [(rev, frame)], ascending. May raise.
+Reader = Callable[[int, int, int], list[tuple[int, bytes]]]
 
 
 class Hub:
@@ -99,19 +101,18 @@ class Hub:
                     self._news.add(room)
         self._ring.set()
 
-    def run(self) -> None:
-        """Give out what there is, pass after pass; never returns.
+    def step(self) -> None:
+        """Wait for news, and give out what there is: one pass over the members of each room.
 
         While a pass goes over the members, new frames gather; the next one writes them all at once.
         """
-        while True:
-            self._ring.wait()
-            self._ring.clear()
-            with self._lock:
-                news, self._news = self._news, set()
-            for room in news:
-                self._deliver(room)
-            time.sleep(0)
+        self._ring.wait()
+        self._ring.clear()
+        with self._lock:
+            news, self._news = self._news, set()
+        for room in news:
+            self._deliver(room)
+        time.sleep(0)
 
     def _deliver(self, room: int) -> None:
         self._catch_up(room)
@@ -129,20 +130,21 @@ class Hub:
         """Fill the room's gap from the database, if it has one. No lock is held meanwhile."""
         with self._lock:
             feed = self._feeds.get(room)
-            if feed is None or not feed.behind:
+            if feed is None or not feed.gap:
                 return
-            feed.behind = False  # what is offered from now on may open a new gap
+            feed.behind = False  # what is found out from now on may be after what is read
             since = feed.newest
         try:
-            frames = self._read_since(room, since)
-        except Exception:
-            log.exception("a room could not be read", extra={"room": room})
+            frames = self._read_since(room, since, PAGE)
+        except Exception as error:
+            # The database, most likely; the next comparison of heads tries again.
+            log.warning("a room could not be read", extra={"room": room, "error": repr(error)})
             with self._lock:
-                feed.behind = True  # the next comparison of heads tries again
+                feed.behind = True
             return
         with self._lock:
             feed.fill(frames)
-            if frames:  # a page of them: there may be more
-                feed.behind = True
+            feed.behind = feed.behind or len(frames) == PAGE
+            if feed.gap:
                 self._news.add(room)
                 self._ring.set()

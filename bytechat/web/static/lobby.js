@@ -7,17 +7,22 @@ const FIRST_WAIT = 500;
 const LONGEST_WAIT = 15_000;
 const TOKEN_ENDED = 4401;
 const TOO_MANY_REFUSED = 4400;
+/** What was sent was wrong, and would be wrong again: not UTF-8, broken framing, too big. */
+const WRONG = [1002, 1007, 1009];
 
 export class Lobby extends EventTarget {
   /** Messages by id; of two copies the one with the larger rev is kept. */
   #messages = new Map();
-  /** What was sent and is not acked: client_id to {text, failed?}. It is sent again until it is. */
+  /** What was sent and is not acked: client_id to {text, failed?}. Sent again until it is, unless
+   * it has failed: with the server's words, or with the name of one of the page's texts. */
   #unacked = new Map();
   #room = null;
   #socket = null;
   #wait = FIRST_WAIT;
   #retryAfter = null;
   #closed = false;
+  /** Characters of a message, 0 for no limit. */
+  #longest = 0;
   /** The seq up to which nothing is missing; 0 before the first page. */
   #complete = 0;
   #caughtUp = false;
@@ -46,7 +51,8 @@ export class Lobby extends EventTarget {
 
   say(text) {
     const client_id = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
-    this.#unacked.set(client_id, { text });
+    const tooLong = this.#longest && [...text].length > this.#longest;
+    this.#unacked.set(client_id, { text, ...(tooLong && { failed: "tooLong" }) });
     this.#transmit(client_id);
     this.#tell("change");
   }
@@ -77,6 +83,7 @@ export class Lobby extends EventTarget {
   #receive(frame) {
     if (frame.type === "hello") {
       this.#room = frame.rooms.find((room) => room.name === "lobby").id;
+      this.#longest = frame.limits.text;
       this.#wait = FIRST_WAIT;
       this.#retryAfter = null;
       this.#tell("status", "connected");
@@ -126,7 +133,9 @@ export class Lobby extends EventTarget {
     if (this.#caughtUp) this.#complete = this.messages.at(-1)?.seq ?? 0;
     this.#caughtUp = false;
     this.#room = null;
+    if (WRONG.includes(code)) for (const post of this.#unacked.values()) post.failed ??= "tooLong";
     this.#tell("status", "lost");
+    this.#tell("change");
     if (code === TOKEN_ENDED || (await this.#signedOut())) {
       this.#closed = true;
       this.#tell("expired");

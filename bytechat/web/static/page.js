@@ -92,7 +92,7 @@ function itemFor(id, message) {
     note.dateTime = message.created_at;
     note.textContent = (today ? time : day).format(moment);
   } else {
-    note.textContent = message.failed ?? texts.sending;
+    note.textContent = texts[message.failed] ?? message.failed ?? texts.sending;
   }
   const text = document.createElement("p");
   text.className = "text";

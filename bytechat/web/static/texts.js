@@ -19,6 +19,7 @@ const TEXTS = {
     message: "Message",
     send: "Send",
     sending: "sending…",
+    tooLong: "not sent: too long",
   },
   ru: {
     welcome: "Войдите или зарегистрируйтесь: любое имя и пароль не короче 6 символов.",
@@ -39,6 +40,7 @@ const TEXTS = {
     message: "Сообщение",
     send: "Отправить",
     sending: "отправляется…",
+    tooLong: "не отправлено: слишком длинное",
   },
 };
 
