@@ -10,8 +10,9 @@ import requests
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from tests.live.conftest import StartServer
+from tests.live.conftest import StartServer, check_log
 from tests.support.people import Person, Talk, unused_name
+from tests.support.raw import TEXT, RawClient, encode
 from tests.support.server import CLOSE, Server
 
 
@@ -193,3 +194,28 @@ def test_without_a_token_there_is_no_socket(server: Server) -> None:
 def test_the_page_and_health_are_served_beside_the_sockets(server: Server) -> None:
     for path in ("/", "/docs", "/openapi.json", "/healthz", "/readyz"):
         assert requests.get(server.url + path, headers=CLOSE, timeout=10).status_code == 200
+
+
+def test_a_guest_who_says_something_and_leaves_at_once_is_heard(start_server: StartServer) -> None:
+    server = start_server(GUESTS="1")
+    alice = Person(server)
+    with alice.talk() as talk:
+        for number in range(20):
+            guest = RawClient(server)
+            guest.next(TEXT)
+            guest.sock.sendall(encode(TEXT, f"last word {number}".encode()))
+            guest.sock.close()
+        got = [talk.next("message") for _ in range(20)]
+    assert sorted(m["text"] for m in got) == sorted(f"last word {n}" for n in range(20))
+    assert len({m["user"]["id"] for m in got}) == 20
+    check_log(server)
+
+
+def test_the_id_of_a_guest_who_has_left_is_not_given_again(start_server: StartServer) -> None:
+    server = start_server(GUESTS="1")
+    ids = []
+    for _ in range(3):
+        with Talk(connect(server.ws_url)) as guest:
+            ids.append(guest.hello["user"]["id"])
+    assert len(set(ids)) == 3
+    assert Person(server).id not in ids
