@@ -7,6 +7,8 @@ import threading
 import time
 from typing import Any
 
+from gevent import GreenletExit
+
 from bytechat import logs
 from bytechat.config import Settings
 
@@ -74,8 +76,13 @@ def _drain_when_stopped(worker: Any) -> None:
 
 
 def worker_int(worker: Any) -> None:
-    """Ctrl-C: gunicorn gives the worker 0.1 s from here."""
+    """Ctrl-C. The worker then ends as after SIGTERM, by itself.
+
+    gunicorn would call sys.exit() in this greenlet 0.1 s from here, which leaves a traceback when
+    the worker is faster than that.
+    """
     _drain(worker)
+    raise GreenletExit
 
 
 def worker_exit(_server: Any, worker: Any) -> None:

@@ -45,6 +45,16 @@ def test_sigterm_says_goodbye_closes_with_1012_and_is_soon_over(start_server: St
     assert alice.history()[-1]["id"] == acked["id"]
 
 
+def test_ctrl_c_is_a_stop_like_any_other(start_server: StartServer) -> None:
+    server = start_server()
+    with Person(server).talk() as talk, ThreadPoolExecutor(1) as pool:
+        stop = pool.submit(server.interrupt)
+        talk.next("goodbye")
+        assert talk.closed() == 1012
+        assert stop.result() < STOP_MAX
+    check_log(server)
+
+
 def test_what_was_acked_is_there_after_a_kill(start_server: StartServer) -> None:
     server = start_server()
     alice = Person(server)

@@ -91,6 +91,15 @@ class Server:
         self._process.wait(STOP_SECONDS)
         return time.monotonic() - began
 
+    def interrupt(self) -> float:
+        """Stop as Ctrl-C does, which reaches all processes; returns the seconds that it took."""
+        assert self._process is not None
+        began = time.monotonic()
+        for process in [*self.workers, psutil.Process(self.pid)]:
+            process.send_signal(signal.SIGINT)
+        self._process.wait(STOP_SECONDS)
+        return time.monotonic() - began
+
     def kill(self) -> None:
         """End all processes at once, as a power cut would (SIGKILL)."""
         assert self._process is not None
