@@ -47,7 +47,10 @@ access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(M)s ms'
 
 
 def on_starting(server: Any) -> None:
-    """A file descriptor for each connection, if the system lets us."""
+    """Refuse TLS; see to a file descriptor for each connection, if the system lets us."""
+    if server.cfg.is_ssl:
+        # Sockets are written to below gevent's and ssl's layers (realtime/connection.py).
+        raise SystemExit("ByteChat leaves TLS to a proxy: start it without certfile and keyfile.")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = worker_connections + 1000
     if soft != resource.RLIM_INFINITY and soft < wanted:

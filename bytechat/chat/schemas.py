@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -53,6 +53,3 @@ class History(msgspec.Struct):
     has_before: bool
     has_after: bool
     head: int
-
-
-Kind = Literal["public", "private", "direct"]

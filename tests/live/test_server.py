@@ -25,10 +25,10 @@ def conf(monkeypatch: pytest.MonkeyPatch, **environ: str) -> dict[str, Any]:
     return runpy.run_path(str(ROOT / "gunicorn.conf.py"))
 
 
-def gunicorn(**environ: str) -> subprocess.CompletedProcess[str]:
+def gunicorn(*options: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run gunicorn where it should not even start."""
     return subprocess.run(
-        [sys.executable, "-m", "gunicorn"],
+        [sys.executable, "-m", "gunicorn", *options],
         cwd=ROOT,
         env={**os.environ, **environ},
         capture_output=True,
@@ -99,6 +99,12 @@ def test_a_bad_setting_stops_the_start_with_one_line(
     assert ended.returncode != 0
     assert sentence in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
+
+
+def test_tls_is_refused_as_frames_would_go_out_unencrypted() -> None:
+    ended = gunicorn("--certfile", "LICENSE", "--keyfile", "LICENSE")
+    assert ended.returncode != 0
+    assert "ByteChat leaves TLS to a proxy" in ended.stderr
 
 
 def test_the_standard_library_is_patched_before_the_application_is_imported(
