@@ -36,8 +36,8 @@ def config(level: str) -> dict[str, Any]:
         "root": {"level": level.upper(), "handlers": ["stderr"]},
         "loggers": {
             "alembic.runtime.plugins": {"level": "WARNING"},
-            # gunicorn gives these handlers of their own; here all lines go one way.
-            "gunicorn.error": {"handlers": [], "propagate": True},
-            "gunicorn.access": {"handlers": [], "propagate": True},
+            # gunicorn gives these levels and handlers of their own; here all lines go one way.
+            "gunicorn.error": {"level": level.upper(), "handlers": [], "propagate": True},
+            "gunicorn.access": {"level": level.upper(), "handlers": [], "propagate": True},
         },
     }

@@ -12,6 +12,7 @@ from bytechat import create_app
 from bytechat.extensions import db
 
 from .support.databases import Databases, settings
+from .support.server import wait_for_all
 
 KINDS = ["sqlite", "postgresql"]
 
@@ -22,6 +23,7 @@ MakeApp = Callable[..., Flask]
 def databases() -> Iterator[Databases]:
     made = Databases()
     yield made
+    wait_for_all()
     made.close()
 
 

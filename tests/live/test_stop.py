@@ -204,6 +204,13 @@ def test_more_logins_than_can_wait_are_told_to_come_again(start_server: StartSer
     assert all(int(answer.headers["Retry-After"]) > 0 for answer in refused)
 
 
+def test_the_log_level_holds_for_gunicorn_too(start_server: StartServer) -> None:
+    server = start_server(LOG_LEVEL="error")
+    Person(server).talk().close()
+    server.terminate()
+    assert [line for line in server.lines().splitlines() if "level=" in line] == []
+
+
 def test_the_log_tells_of_sockets_and_never_of_tokens_or_texts(start_server: StartServer) -> None:
     server = start_server()
     alice = Person(server)

@@ -116,9 +116,25 @@ class Server:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # The next test need not wait for this one's goodbyes.
         if self._process is not None and self._process.poll() is None:
-            self.terminate()
+            self._process.terminate()
+        _leaving.append(self)
+
+    def forget(self) -> None:
+        """Wait for the end, and remove the log."""
+        if self._process is not None:
+            self._process.wait(STOP_SECONDS)
         self.log.unlink()
+
+
+_leaving: list[Server] = []
+
+
+def wait_for_all() -> None:
+    """Wait for the servers whose tests are over."""
+    while _leaving:
+        _leaving.pop().forget()
 
 
 CLOSE = {"Connection": "close"}
