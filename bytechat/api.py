@@ -16,7 +16,15 @@ from spectree import SecurityScheme, SpecTree
 from spectree.model_adapter.msgspec_adapter import MsgspecModelAdapter
 from spectree.models import InType, SecureType, SecuritySchemeData
 
-from .errors import Invalid, MalformedJson, NotJson, Problem, RequestTimedOut
+from .errors import (
+    PROBLEM_TYPE,
+    Invalid,
+    MalformedJson,
+    NotJson,
+    Problem,
+    RequestTimedOut,
+    TooLarge,
+)
 
 #: Seconds that a request's body may take to arrive: gunicorn has no deadline for it.
 BODY_SECONDS = 10
@@ -100,12 +108,27 @@ def endpoint(
     return decorate
 
 
+def description() -> dict[str, Any]:
+    """The OpenAPI of all endpoints; spectree does not know that errors have a type of their own."""
+    openapi: dict[str, Any] = spec.spec
+    for path in openapi["paths"].values():
+        for operation in path.values():
+            for status, answer in operation["responses"].items():
+                if status >= "400" and (content := answer["content"].pop("application/json", None)):
+                    answer["content"][PROBLEM_TYPE] = content
+    return openapi
+
+
 def _read_body(model: type[S]) -> S:
-    """The request's JSON. Raises MalformedJson, NotJson, Invalid, RequestTimedOut."""
+    """The request's JSON. Raises MalformedJson, NotJson, Invalid, TooLarge, RequestTimedOut."""
     if not request.is_json:
         raise NotJson
     with gevent.Timeout(BODY_SECONDS, RequestTimedOut):
         data = request.get_data(cache=False)
+        full = request.content_length is None and len(data) == request.max_content_length
+        # Of a chunked body werkzeug takes what fits, and is silent about the rest.
+        if full and request.environ["wsgi.input"].read(1):
+            raise TooLarge
     try:
         return msgspec.json.decode(data, type=model)
     except msgspec.ValidationError as error:

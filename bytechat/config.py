@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +23,11 @@ SECRET_BYTES = 32
 #: health checks and logins are still answered.
 HTTP_RESERVE = 100
 
+# As sqlalchemy.make_url() reads it, which would fail on a port that is no number.
+_POSTGRESQL_URL = (
+    r"(postgres|postgresql|postgresql\+psycopg2)://(?=.)"
+    r"([^:/]*(:[^@]*)?@)?(\[[^/?]+\]|[^/:?]+)?(:(?P<port>\d*))?(/|\?|$)"
+)
 _ORIGIN = r"https?://[^/\s,]+"
 
 
@@ -41,7 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
     database_url: Annotated[
         str,
         Meta(
-            pattern=r"^(sqlite:///.|(postgres|postgresql|postgresql\+psycopg2)://.)",
+            pattern=rf"^(sqlite:///.|{_POSTGRESQL_URL})",
             description="sqlite:///FILE (in the instance folder) "
             "or postgresql://USER:PASSWORD@HOST/NAME",
         ),
@@ -133,8 +137,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
         for field in msgspec.structs.fields(cls):
             if raw := environ.get(field.encode_name, "").strip():
                 try:
+                    raw.encode()
                     values[field.name] = msgspec.convert(raw, field.type, strict=False)
-                except msgspec.ValidationError:
+                except (msgspec.ValidationError, UnicodeEncodeError):
                     raise SettingError(f"{field.encode_name} takes {describe(field)}.") from None
         settings = cls(**values)
         settings._check_together()
@@ -142,10 +147,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
 
     def _check_together(self) -> None:
         """The rules that a single field's type cannot say."""
-        try:
-            _ = urlsplit(self.database_url).port
-        except ValueError:
-            raise SettingError("DATABASE_URL takes a port that is a number.") from None
+        address = re.match(_POSTGRESQL_URL, self.database_url)
+        if address and int(address["port"] or 0) > 65_535:
+            raise SettingError("DATABASE_URL takes a port, 1 to 65535.")
         if self.on_sqlite and self.web_concurrency > 1:
             raise SettingError(
                 "WEB_CONCURRENCY over 1 needs PostgreSQL, as SQLite is for one process: "
@@ -235,7 +239,9 @@ def _own_secret(instance: Path) -> str:
             pass
         finally:
             draft.unlink()
-    secret = path.read_text().strip()
-    if len(secret.encode()) < SECRET_BYTES:
-        raise SettingError(f"{path} is damaged: it must hold at least {SECRET_BYTES} bytes.")
-    return secret
+    secret = path.read_bytes().strip()
+    if len(secret) < SECRET_BYTES or not secret.isascii():
+        raise SettingError(
+            f"{path} is damaged: it must hold {SECRET_BYTES} or more ASCII bytes."
+        )
+    return secret.decode()

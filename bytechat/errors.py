@@ -17,6 +17,8 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 
 log = logging.getLogger(__name__)
 
+PROBLEM_TYPE = "application/problem+json"
+
 
 class ApiError(Exception):
     """Something that the caller must be told.
@@ -148,7 +150,7 @@ def problem_response(problem: Problem, headers: dict[str, str]) -> Response:
         msgspec.json.encode(problem),
         status=problem.status,
         headers=headers,
-        content_type="application/problem+json",
+        content_type=PROBLEM_TYPE,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from logfmter import Logfmter
 
 #: A token in a URL, and whatever looks like a JSON Web Token (its header begins with ``{"``).
-_SECRETS = re.compile(r"(?<=token=)[^\s&\"']+|\beyJ[\w-]+\.[\w-]+\.[\w-]*")
+_SECRETS = re.compile(r"(?<=token=)[^\s&\"']+|eyJ[\w-]+\.[\w-]+\.[\w-]*")
 
 
 class RedactingFormatter(Logfmter):

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from offapi import OpenAPITemplate
 from sqlalchemy import text
 
-from .api import encode, endpoint, spec
+from .api import description, encode, endpoint
 from .errors import Problem
 from .storage import transaction
 
@@ -46,8 +46,7 @@ def readyz() -> ResponseReturnValue:
 @blueprint.get("/openapi.json")
 def openapi() -> dict[str, Any]:
     """The description of the HTTP interface."""
-    description: dict[str, Any] = spec.spec
-    return description
+    return description()
 
 
 @blueprint.get("/docs")

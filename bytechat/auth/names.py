@@ -13,6 +13,9 @@ USERNAME_MIN, USERNAME_MAX = 2, 32
 #: bcrypt reads 72 bytes; bcrypt 5 refuses more instead of ignoring the rest.
 PASSWORD_MAX_BYTES = 72
 
+#: Code points that one character may be typed as, decomposed (U+1F82, for one).
+DECOMPOSED_MAX = 4
+
 #: Names of guests begin so, and nobody else's may.
 GUEST_PREFIX = "guest-"
 
@@ -54,12 +57,15 @@ def password_form(typed: str, shortest: int) -> bytes:
     """
     if len(typed) < shortest:
         raise _refused("password", f"A password has at least {shortest} characters.")
+    too_long = f"A password has at most {PASSWORD_MAX_BYTES} bytes in UTF-8."
+    if len(typed) > PASSWORD_MAX_BYTES * DECOMPOSED_MAX:
+        raise _refused("password", too_long)  # not worth composing
     try:
-        password: bytes = _password_profile.enforce(typed[: PASSWORD_MAX_BYTES + 1]).encode()
+        password: bytes = _password_profile.enforce(typed).encode()
     except UnicodeEncodeError:
         raise _refused("password", "A password has no control characters.") from None
     if len(password) > PASSWORD_MAX_BYTES:
-        raise _refused("password", f"A password has at most {PASSWORD_MAX_BYTES} bytes in UTF-8.")
+        raise _refused("password", too_long)
     return password
 
 

@@ -146,6 +146,7 @@ class Connection:
                     self._outbox.clear()
                     self._opened = True
                 self._put(bytes(_encoder.close(code, reason)))
+            if not self._closing:  # unless just that was too much for the outbox
                 self._shut(code, CLOSE_SECONDS)
 
     def overdue(self, moment: float) -> bool:

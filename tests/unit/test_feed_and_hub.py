@@ -1,0 +1,536 @@
+"""The hub: every member is given every frame of a room once, in order, whatever gets lost."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from threading import Event, Thread
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bytechat.realtime import hub as module
+from bytechat.realtime.connection import Connection
+from bytechat.realtime.feed import EARLY_MAX, Feed
+from bytechat.realtime.hub import Hub
+
+ROOM = 7
+SECONDS = 5.0
+
+
+class Member(Connection):
+    """A connection that notes what it is given, instead of having a socket."""
+
+    def __init__(self, owner: int = 1) -> None:
+        self.owner = owner
+        self.token = None
+        self.given: list[bytes] = []
+        self.on_push: Callable[[], None] | None = None
+        self.start = 0
+
+    def push(self, data: bytes) -> None:
+        self.given.append(data)
+        if self.on_push:
+            self.on_push()
+
+    @property
+    def revs(self) -> list[int]:
+        return [int(rev) for rev in b"".join(self.given).split()]
+
+
+class Database:
+    """The log of one room, as a hub reads it: not always."""
+
+    def __init__(self) -> None:
+        self.head = 0
+        self.reads: list[int] = []
+        self.fails = False
+        self.on_read: Callable[[], None] | None = None
+
+    def read_since(self, room: int, rev: int, limit: int) -> list[tuple[int, bytes]]:
+        assert room == ROOM
+        self.reads.append(rev)
+        if self.fails:
+            raise ConnectionError("the database is down")
+        last = min(self.head, rev + limit)
+        found = [(number, frame(number)) for number in range(rev + 1, last + 1)]
+        if self.on_read:
+            self.on_read()  # what happens while the answer is on its way
+        return found
+
+
+def frame(rev: int) -> bytes:
+    return f"{rev} ".encode()
+
+
+@pytest.fixture
+def database() -> Database:
+    return Database()
+
+
+@pytest.fixture
+def hub(database: Database) -> Hub:
+    return Hub(database.read_since)
+
+
+def join(hub: Hub, database: Database, owner: int = 1) -> Member:
+    member = Member(owner)
+    member.start = hub.join(member, {ROOM: database.head})[ROOM]
+    return member
+
+
+def publish(hub: Hub, *revs: int, room: int = ROOM) -> None:
+    hub.publish([(room, rev, frame(rev)) for rev in revs])
+
+
+def settle(hub: Hub) -> None:
+    """What the worker's thread does, until there is no news."""
+    while hub._ring.is_set():
+        hub.step()
+
+
+@pytest.fixture
+def alice(hub: Hub, database: Database) -> Member:
+    """A member of a room that is at 10, and up to date."""
+    database.head = 10
+    member = join(hub, database)
+    settle(hub)
+    database.reads.clear()
+    return member
+
+
+# Order.
+
+
+def test_frames_are_given_by_their_numbers_once(
+    hub: Hub, alice: Member, database: Database
+) -> None:
+    for revs in ([11], [12, 13], [14]):
+        database.head = revs[-1]
+        publish(hub, *revs)
+        settle(hub)
+    assert alice.revs == [11, 12, 13, 14]
+    assert database.reads == [], "nothing was missed, so nothing needed to be read"
+
+
+def test_a_gap_is_read_from_the_database_and_filled_in_order(
+    hub: Hub, alice: Member, database: Database
+) -> None:
+    database.head = 15
+    publish(hub, 11)
+    publish(hub, 14, 15)
+    settle(hub)
+    assert alice.revs == [11, 12, 13, 14, 15]
+    assert database.reads[0] == 11
+
+
+def test_a_gap_of_many_pages_is_filled(hub: Hub, alice: Member, database: Database) -> None:
+    database.head = 3 * module.PAGE
+    publish(hub, database.head)
+    settle(hub)
+    assert alice.revs == list(range(11, database.head + 1))
+
+
+def test_frames_that_come_before_their_turn_wait_in_bounds(
+    hub: Hub, alice: Member, database: Database
+) -> None:
+    database.head, database.fails = 3000, True
+    publish(hub, *range(12, 3001))  # all but one
+    settle(hub)
+    assert len(hub._feeds[ROOM].early) <= EARLY_MAX
+    database.fails = False
+    publish(hub, 3000)
+    settle(hub)
+    assert alice.revs == list(range(11, 3001))
+    assert hub._feeds[ROOM].early == {}
+
+
+def test_frames_that_only_changed_places_are_put_in_order(
+    hub: Hub, alice: Member, database: Database
+) -> None:
+    database.head = 13
+    publish(hub, 13, 11, 12)
+    settle(hub)
+    assert alice.revs == [11, 12, 13]
+    assert database.reads == [], "nothing was missing in the end"
+
+
+def test_repeated_and_late_frames_do_no_harm(hub: Hub, alice: Member, database: Database) -> None:
+    database.head = 13
+    publish(hub, 11, 11, 12)
+    publish(hub, 9, 10, 12, 13, 13, 11)
+    settle(hub)
+    publish(hub, 13, 1, 12)
+    settle(hub)
+    assert alice.revs == [11, 12, 13]
+
+
+def test_a_frame_that_comes_while_the_gap_is_read_is_neither_lost_nor_repeated(
+    hub: Hub, alice: Member, database: Database
+) -> None:
+    arrivals = iter([(11, 13, 14, 16), (17, 15)])
+
+    def meanwhile() -> None:
+        revs = next(arrivals, ())
+        database.head = max((database.head, *revs))
+        publish(hub, *revs)
+
+    database.on_read = meanwhile
+    database.head = 12
+    publish(hub, 12)
+    settle(hub)
+    assert alice.revs == [11, 12, 13, 14, 15, 16, 17]
+
+
+def test_frames_that_gather_during_a_pass_come_with_the_next_as_one_piece(
+    hub: Hub, database: Database
+) -> None:
+    members = [join(hub, database, owner) for owner in range(3)]
+    settle(hub)
+    pending = [2, 3, 4]
+
+    def more() -> None:
+        if pending:
+            publish(hub, pending.pop(0))
+
+    members[0].on_push = more
+    members[1].on_push = more
+    publish(hub, 1)
+    settle(hub)
+    for member in members:
+        assert member.revs == [1, 2, 3, 4]
+        assert len(member.given) < 4
+    for pushed in zip(*(member.given for member in members), strict=True):
+        assert len({id(batch) for batch in pushed}) == 1, "encoded once, shared by all"
+
+
+def test_rooms_do_not_mix(database: Database) -> None:
+    hub = Hub(lambda _room, _since, _limit: [])
+    in_both, in_one = Member(), Member()
+    hub.join(in_both, {1: 0, 2: 0})
+    hub.join(in_one, {1: 0})
+    settle(hub)
+    publish(hub, 1, room=2)
+    settle(hub)
+    assert in_one.given == []
+    publish(hub, 1, room=1)
+    publish(hub, 1, room=3)  # nobody is there
+    settle(hub)
+    assert (in_both.revs, in_one.revs) == ([1, 1], [1])
+    assert hub.rooms() == [1, 2]
+
+
+# Joining.
+
+
+def test_the_first_in_a_room_starts_from_what_the_database_said(
+    hub: Hub, database: Database
+) -> None:
+    assert hub.join(Member(), {ROOM: 10, 8: 0}) == {ROOM: 10, 8: 0}
+
+
+def test_what_was_committed_between_the_look_and_the_joining_is_not_lost(
+    hub: Hub, database: Database
+) -> None:
+    looked = database.head
+    database.head = 2
+    publish(hub, 1, 2)  # nobody is in the room yet
+    member = Member()
+    assert hub.join(member, {ROOM: looked}) == {ROOM: 0}
+    settle(hub)
+    assert member.revs == [1, 2]
+
+
+def test_whoever_joins_later_is_given_all_after_the_number_they_were_told(
+    hub: Hub, alice: Member, database: Database
+) -> None:
+    database.head = 12
+    publish(hub, 11, 12)  # not given out yet
+    bob = join(hub, database, owner=2)
+    settle(hub)
+    database.head = 13
+    publish(hub, 13)
+    settle(hub)
+    assert bob.revs == list(range(bob.start + 1, 14))
+    assert alice.revs == [11, 12, 13]
+
+
+def test_whoever_joins_while_frames_are_given_out_misses_none(
+    hub: Hub, alice: Member, database: Database
+) -> None:
+    late: list[Member] = []
+    alice.on_push = lambda: late.append(join(hub, database, owner=2))
+    database.head = 11
+    publish(hub, 11)
+    settle(hub)
+    alice.on_push = None
+    database.head = 12
+    publish(hub, 12)
+    settle(hub)
+    (bob,) = late
+    assert bob.revs == list(range(bob.start + 1, 13))
+
+
+# When the database or the publishing fails.
+
+
+def test_a_lost_frame_is_found_by_comparing_heads(
+    hub: Hub, alice: Member, database: Database
+) -> None:
+    database.head = 13  # and nobody says so
+    hub.compare({ROOM: 13, 99: 5})
+    settle(hub)
+    assert alice.revs == [11, 12, 13]
+
+
+def test_comparing_equal_or_older_heads_reads_nothing(
+    hub: Hub, alice: Member, database: Database
+) -> None:
+    hub.compare({ROOM: 10})
+    hub.compare({ROOM: 3})
+    settle(hub)
+    assert database.reads == []
+
+
+def test_a_read_that_failed_is_tried_again_after_the_next_comparison(
+    hub: Hub, alice: Member, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    database.head, database.fails = 13, True
+    publish(hub, 13)
+    settle(hub)
+    assert alice.given == []
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    database.fails = False
+    hub.compare({ROOM: 13})
+    settle(hub)
+    assert alice.revs == [11, 12, 13]
+
+
+def test_a_frame_after_a_read_that_failed_tries_again_too(
+    hub: Hub, alice: Member, database: Database
+) -> None:
+    database.head, database.fails = 12, True
+    publish(hub, 12)
+    settle(hub)
+    database.head, database.fails = 13, False
+    publish(hub, 13)
+    settle(hub)
+    assert alice.revs == [11, 12, 13]
+
+
+def test_a_read_that_fails_does_not_hold_back_what_is_in_order(
+    hub: Hub, alice: Member, database: Database
+) -> None:
+    database.head, database.fails = 13, True
+    publish(hub, 11, 13)
+    settle(hub)
+    assert alice.revs == [11]
+
+
+# Leaving.
+
+
+def test_leaving_takes_everything_out_of_the_registry(hub: Hub, database: Database) -> None:
+    members = [join(hub, database, owner=owner) for owner in (1, 1, 2)]
+    assert len(hub) == 3
+    assert set(hub.connections()) == set(members)
+    assert hub.online([ROOM]) == [1, 2]
+    hub.leave(members[0], [ROOM])
+    assert hub.online([ROOM]) == [1, 2], "their other socket is still there"
+    hub.leave(members[1], [ROOM])
+    assert hub.online([ROOM]) == [2]
+    hub.leave(members[2], [ROOM])
+    assert len(hub) == 0
+    assert hub.connections() == []
+    assert hub.rooms() == []
+    publish(hub, 1)
+    hub.compare({ROOM: 1})
+    settle(hub)
+    assert hub._feeds == {}
+    assert all(member.given == [] for member in members)
+
+
+def test_who_is_online_is_counted_per_room_and_told_in_order(hub: Hub) -> None:
+    hub.join(Member(3), {1: 0})
+    hub.join(Member(2), {1: 0, 2: 0})
+    hub.join(Member(1), {2: 0})
+    assert hub.online([1, 2]) == [1, 2, 3]
+    assert hub.online([1]) == [2, 3]
+    assert hub.online([]) == []
+
+
+# The lock.
+
+
+def test_the_registry_is_free_while_members_are_written_to(hub: Hub, database: Database) -> None:
+    alice, bob = join(hub, database, owner=1), join(hub, database, owner=2)
+    settle(hub)
+
+    def use_everything() -> None:
+        hub.leave(bob, [ROOM])
+        hub.join(bob, {ROOM: database.head})
+        publish(hub, 1)
+        hub.compare({ROOM: 0})
+        assert hub.connections()
+        assert hub.online([ROOM]) == [1, 2]
+
+    alice.on_push = use_everything
+    publish(hub, 1)
+    passing = Thread(target=settle, args=(hub,), daemon=True)
+    passing.start()
+    passing.join(SECONDS)
+    assert not passing.is_alive(), "a member's push waits for the hub's lock"
+    assert alice.revs == [1]
+
+
+def test_the_registry_is_free_while_the_database_is_read(hub: Hub, database: Database) -> None:
+    alice = join(hub, database)
+    database.head = 3
+
+    def use_everything() -> None:
+        hub.leave(join(hub, database, owner=2), [ROOM])
+        publish(hub, 3)
+        assert hub.online([ROOM]) == [1]
+
+    database.on_read = use_everything
+    passing = Thread(target=settle, args=(hub,), daemon=True)
+    passing.start()
+    passing.join(SECONDS)
+    assert not passing.is_alive(), "the database is read under the hub's lock"
+    assert alice.revs == [1, 2, 3]
+
+
+def test_the_last_may_leave_while_the_database_is_read(hub: Hub, database: Database) -> None:
+    alice = join(hub, database)
+    database.head = 3
+    database.on_read = lambda: hub.leave(alice, [ROOM]) if hub.rooms() else None
+    settle(hub)
+    assert alice.given == []
+    assert hub.rooms() == []
+
+
+def test_a_wide_fan_out_lets_others_run_between_slices(
+    hub: Hub, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = [join(hub, database, owner) for owner in range(2 * module.SLICE + 1)]
+    settle(hub)
+    written: list[int] = []
+    monkeypatch.setattr(
+        time, "sleep", lambda _: written.append(sum(bool(member.given) for member in members))
+    )
+    publish(hub, 1)
+    settle(hub)
+    assert written[:2] == [module.SLICE, 2 * module.SLICE]
+    assert all(member.revs == [1] for member in members)
+
+
+def test_a_step_waits_for_news(hub: Hub, database: Database) -> None:
+    alice = join(hub, database)
+    settle(hub)
+    given = Event()
+    alice.on_push = given.set
+    step = Thread(target=hub.step, daemon=True)
+    step.start()
+    assert not given.wait(0.02)
+    publish(hub, 1)
+    step.join(SECONDS)
+    assert alice.revs == [1]
+
+
+# Whatever happens, in whatever order.
+
+
+class World:
+    """A hub, its database, its members; every method is something that may happen."""
+
+    def __init__(self) -> None:
+        self.database = Database()
+        self.hub = Hub(self.database.read_since)
+        self.members: list[Member] = []
+
+    def commit(self, number: int) -> None:
+        self.database.head += 1 + number % 3
+
+    def publish(self, number: int) -> None:
+        """Of anything that was committed: early, late, repeated, or in order."""
+        if self.database.head:
+            publish(self.hub, 1 + number % self.database.head)
+
+    def say(self, number: int) -> None:
+        """Commit and publish, as a journal does."""
+        self.commit(number)
+        publish(self.hub, self.database.head)
+
+    def compare(self, number: int) -> None:
+        self.hub.compare({ROOM: max(0, self.database.head - number % 2)})
+
+    def join(self, number: int) -> None:
+        self.members.append(join(self.hub, self.database, owner=number))
+
+    def join_late(self, number: int) -> None:
+        """Something is said between the look at the database and the joining."""
+        member, looked = Member(number), self.database.head
+        self.say(number)
+        member.start = self.hub.join(member, {ROOM: looked})[ROOM]
+        self.members.append(member)
+
+    def leave(self, number: int) -> None:
+        if self.members:
+            member = self.members.pop(number % len(self.members))
+            self.hub.leave(member, [ROOM])
+            assert member.revs == list(range(member.start + 1, member.start + 1 + len(member.revs)))
+
+    def settle(self, _number: int) -> None:
+        settle(self.hub)
+
+    def settle_while_others_talk(self, number: int) -> None:
+        times = iter(range(1 + number % 3))
+
+        def talk() -> None:
+            if next(times, None) is not None:
+                self.say(number)
+                self.publish(number)
+
+        self.database.on_read = talk
+        settle(self.hub)
+        self.database.on_read = None
+
+    def settle_without_a_database(self, _number: int) -> None:
+        self.database.fails = True
+        settle(self.hub)
+        self.database.fails = False
+
+
+HAPPENINGS = [name for name in vars(World) if not name.startswith("_")]
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.tuples(st.sampled_from(HAPPENINGS), st.integers(0, 30)), max_size=60))
+def test_every_member_is_given_every_number_once_whatever_is_lost_late_or_repeated(
+    happenings: list[tuple[str, int]],
+) -> None:
+    world = World()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "PAGE", 3)
+        patch.setattr(module.log, "disabled", True)  # of reads that fail on purpose
+        for name, number in happenings:
+            getattr(world, name)(number)
+        world.hub.compare({ROOM: world.database.head})
+        settle(world.hub)
+    for member in world.members:
+        assert member.revs == list(range(member.start + 1, world.database.head + 1))
+
+
+def test_a_feed_knows_how_far_it_was_given_and_how_far_it_was_offered() -> None:
+    feed = Feed(5)
+    feed.offer(6, b"6")
+    assert (feed.head, feed.newest, feed.gap) == (5, 6, False)
+    feed.offer(8, b"8")
+    assert (feed.head, feed.newest, feed.gap) == (5, 6, True)
+    assert feed.take() == (b"6", [])
+    assert (feed.head, feed.newest, feed.gap) == (6, 6, True)
+    feed.fill([(7, b"7"), (8, b"8")])
+    assert feed.take() == (b"78", [])
+    assert (feed.head, feed.newest, feed.gap) == (8, 8, False)
