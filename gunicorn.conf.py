@@ -32,10 +32,14 @@ control_socket_disable = True
 max_requests = 0
 
 # Also the deadline for a request's head: with 0 there would be none. Not more than this, as a stop
-# waits for idle connections, and must be over in 5 s.
-keepalive = 3
+# waits for idle connections.
+keepalive = 2
 timeout = 30
 graceful_timeout = 20  # Heroku and Render kill after 30 s
+
+#: Seconds that requests have to end in a worker that stops. gunicorn notices the stop within one
+#: second, waits this long, and a second more, before it cuts off the rest: less than 5 s in all.
+STOP_SECONDS = 1
 
 # Who is a proxy is said once, in TRUSTED_PROXIES.
 forwarded_allow_ips = ""
@@ -66,10 +70,14 @@ def on_starting(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Watch for the stop: gunicorn itself would leave the sockets open until graceful_timeout."""
+    # The master goes on waiting as set above, but here a slow request must not hold up a stop.
+    worker.cfg.set("graceful_timeout", STOP_SECONDS)
     worker.wsgi.extensions["bytechat.runtime"].start()
     threading.Thread(target=_drain_when_stopped, args=(worker,), daemon=True).start()
-    if settings.host in ("127.0.0.1", "0.0.0.0") and not worker.age > 1:  # noqa: S104
-        print(f"\nByteChat is ready: open http://localhost:{settings.port}\n", flush=True)
+    if worker.age == 1:
+        near = settings.host in ("127.0.0.1", "0.0.0.0", "::1", "::", "localhost")  # noqa: S104
+        host = "localhost" if near else settings.host
+        print(f"\nByteChat is ready: open http://{host}:{settings.port}\n", flush=True)
 
 
 def _drain_when_stopped(worker: Any) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ import gevent
 import msgspec
 from flask import Response, request
 from flask_jwt_extended import verify_jwt_in_request
+from gunicorn.http.errors import ParseException
 from spectree import Response as Answers
 from spectree import SecurityScheme, SpecTree
 from spectree.model_adapter.msgspec_adapter import MsgspecModelAdapter
@@ -123,7 +125,7 @@ def _read_body(model: type[S]) -> S:
     """The request's JSON. Raises MalformedJson, NotJson, Invalid, TooLarge, RequestTimedOut."""
     if not request.is_json:
         raise NotJson
-    with gevent.Timeout(BODY_SECONDS, RequestTimedOut):
+    with gevent.Timeout(BODY_SECONDS, RequestTimedOut), _readable():
         data = request.get_data(cache=False)
         full = request.content_length is None and len(data) == request.max_content_length
         # Of a chunked body werkzeug takes what fits, and is silent about the rest.
@@ -143,6 +145,15 @@ def _read_query(model: type[S]) -> S:
         return msgspec.convert(request.args.to_dict(), model, strict=False)
     except msgspec.ValidationError as error:
         raise invalid(error) from None
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """gunicorn's errors about a body's chunks, and about its sudden end, as ours."""
+    try:
+        yield
+    except (ParseException, OSError):
+        raise MalformedJson("The request's body is broken off, or its chunks are.") from None
 
 
 def invalid(error: msgspec.ValidationError) -> Invalid:

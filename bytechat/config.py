@@ -150,6 +150,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
         address = re.match(_POSTGRESQL_URL, self.database_url)
         if address and int(address["port"] or 0) > 65_535:
             raise SettingError("DATABASE_URL takes a port, 1 to 65535.")
+        if self.on_sqlite:
+            path = Path(self.database_url.removeprefix("sqlite:///").partition("?")[0])
+            if ":memory:" in path.name or (path.is_absolute() and not path.parent.is_dir()):
+                raise SettingError("DATABASE_URL takes a file, in a folder that is there.")
         if self.on_sqlite and self.web_concurrency > 1:
             raise SettingError(
                 "WEB_CONCURRENCY over 1 needs PostgreSQL, as SQLite is for one process: "
@@ -241,7 +245,5 @@ def _own_secret(instance: Path) -> str:
             draft.unlink()
     secret = path.read_bytes().strip()
     if len(secret) < SECRET_BYTES or not secret.isascii():
-        raise SettingError(
-            f"{path} is damaged: it must hold {SECRET_BYTES} or more ASCII bytes."
-        )
+        raise SettingError(f"{path} is damaged: it must hold {SECRET_BYTES} or more ASCII bytes.")
     return secret.decode()

@@ -17,6 +17,9 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 
 log = logging.getLogger(__name__)
 
+#: PostgreSQL's codes of a database that is read-only (a failover) or has no tables yet.
+NOT_READY = {"25006", "42P01"}
+
 PROBLEM_TYPE = "application/problem+json"
 
 
@@ -157,6 +160,8 @@ def problem_response(problem: Problem, headers: dict[str, str]) -> Response:
 def response_to(error: ApiError) -> Response:
     """The error over HTTP."""
     headers = dict(error.headers)
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"  # RFC 9110, section 11.6.1
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     problem = Problem(error.title, error.status, error.detail, error.code, error.errors)
@@ -168,7 +173,9 @@ def from_database(error: Exception) -> ApiError | None:
 
     An IntegrityError or a wrong statement is not among them: whoever can meet one handles it.
     """
-    lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    lost = isinstance(error, DBAPIError) and (
+        error.connection_invalidated or getattr(error.orig, "pgcode", "") in NOT_READY
+    )
     if lost or isinstance(error, (OperationalError, InterfaceError, PoolTimeoutError)):
         return Unavailable("The database does not answer; try again in a moment.", retry_after=2)
     return None

@@ -68,6 +68,7 @@ class UserSession(Base):
     """Where an account is signed in. Tokens come and go within it; they have its id as ``sid``."""
 
     __tablename__ = "sessions"
+    __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)

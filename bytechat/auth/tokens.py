@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from blinker import Signal
-from flask import Flask, Response, current_app
+from flask import Flask, Response, current_app, request
 from flask_jwt_extended import create_access_token, decode_token
 from flask_jwt_extended.exceptions import CSRFError
 from sqlalchemy import bindparam, delete, insert, select
@@ -90,6 +90,12 @@ def init_app(app: Flask) -> None:
     # The extension files a missing CSRF header under "no token"; it is another mistake.
     app.register_error_handler(CSRFError, lambda _error: response_to(CsrfFailed()))
 
+    @app.before_request
+    def check_csrf_is_ascii() -> None:
+        # The extension compares it by hmac.compare_digest(), which takes nothing else.
+        if not request.headers.get("X-CSRF-TOKEN", "").isascii():
+            raise CsrfFailed
+
 
 @jwt.token_in_blocklist_loader
 def is_revoked(_header: Claims, claims: Claims) -> bool:
@@ -122,4 +128,4 @@ def on_invalid(_reason: str) -> Response:
 
 @jwt.unauthorized_loader
 def on_missing(_reason: str) -> Response:
-    return response_to(NotAuthenticated(headers={"WWW-Authenticate": "Bearer"}))
+    return response_to(NotAuthenticated())

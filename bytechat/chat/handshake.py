@@ -7,7 +7,7 @@ import binascii
 import time
 from dataclasses import dataclass
 
-from flask import request
+from flask import current_app, request
 from flask_jwt_extended import verify_jwt_in_request
 
 from ..auth import accounts
@@ -50,7 +50,8 @@ def check(settings: Settings) -> Admission:
     _check_headers()
     _check_origin(settings)
     verified = verify_jwt_in_request(
-        optional=settings.guests, locations=["headers", "query_string", "cookies"]
+        optional=settings.guests and not _has_credentials(),
+        locations=["headers", "query_string", "cookies"],
     )
     if verified is None:
         return _admit_guest(settings)
@@ -63,14 +64,27 @@ def check(settings: Settings) -> Admission:
     return Admission(*found, token=claims["jti"], session=claims["sid"], expires_at=claims["exp"])
 
 
+def _has_credentials() -> bool:
+    """Whether the request means to be somebody; one that cannot be read makes no guest of them."""
+    cookie = current_app.config["JWT_ACCESS_COOKIE_NAME"]
+    return (
+        "Authorization" in request.headers or "token" in request.args or cookie in request.cookies
+    )
+
+
 def _check_headers() -> None:
     """The client's part of RFC 6455, section 4.2.1, of which the library answers 500."""
-    if request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0" or "Host" not in request.headers:
-        raise BadHandshake("A handshake is HTTP/1.1, with a Host header.")
-    if request.headers.get("Sec-WebSocket-Version", "").strip() != VERSION:
+    headers = request.headers
+    if request.method != "GET" or request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+        raise BadHandshake("A handshake is a GET of HTTP/1.1.")
+    if not headers.get("Host") or not headers["Host"].isascii():
+        raise BadHandshake("A handshake has a Host header, in ASCII.")
+    if not headers.get("Sec-WebSocket-Protocol", "").isascii():
+        raise BadHandshake("Sec-WebSocket-Protocol must be in ASCII.")
+    if headers.get("Sec-WebSocket-Version", "").strip() != VERSION:
         raise UpgradeRequired(headers={"Upgrade": "websocket", "Sec-WebSocket-Version": VERSION})
     try:
-        nonce = base64.b64decode(request.headers.get("Sec-WebSocket-Key", ""), validate=True)
+        nonce = base64.b64decode(headers.get("Sec-WebSocket-Key", ""), validate=True)
     except (binascii.Error, ValueError):
         nonce = b""
     if len(nonce) != NONCE_BYTES:
@@ -85,7 +99,7 @@ def _check_origin(settings: Settings) -> None:
     origin = request.headers.get("Origin", "").lower()
     if not origin or origin in settings.origins:
         return
-    if origin.partition("://")[2] != request.host.lower():
+    if origin.partition("://")[2] != request.headers["Host"].lower():
         raise ForbiddenOrigin
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -94,8 +95,13 @@ class Journal:
         """Wait for posts, and write all that there are."""
         self._ring.wait()
         self._ring.clear()
-        while batch := self._take():
-            self._write(batch)
+        try:
+            while batch := self._take():
+                self._write(batch)
+                time.sleep(0)  # on SQLite nothing in a batch lets others run
+        finally:
+            if self._waiting:
+                self._ring.set()
 
     def _take(self) -> list[Post]:
         with self._lock:
@@ -105,17 +111,8 @@ class Journal:
             return batch
 
     def _write(self, batch: list[Post]) -> None:
-        try:
-            with self._app.app_context():
-                written = _commit(batch)
-        except Exception as error:
-            outcome = from_database(error)
-            if outcome is None:
-                log.exception("a batch of messages could not be written")
-                outcome = Internal(retry_after=5)
-            else:
-                log.warning("the database failed a batch", extra={"messages": len(batch)})
-            written = Written([(post, outcome) for post in batch], [])
+        with self._app.app_context():
+            written = _settle(batch)
         for post, result in written.outcomes:
             try:
                 post.done(result)
@@ -123,6 +120,20 @@ class Journal:
                 log.exception("a sender could not be told")
         if written.new:
             self._publish(written.new)
+
+
+def _settle(batch: list[Post]) -> Written:
+    """Write the batch, or say to each of its senders why it was not. Never raises."""
+    try:
+        return _commit(batch)
+    except Exception as error:
+        outcome = from_database(error)
+        if outcome is None:
+            log.exception("a batch of messages could not be written")
+            outcome = Internal(retry_after=5)
+        else:
+            log.warning("the database failed a batch", extra={"messages": len(batch)})
+        return Written([(post, outcome) for post in batch], [])
 
 
 def _commit(batch: list[Post]) -> Written:
@@ -143,7 +154,8 @@ def _commit(batch: list[Post]) -> Written:
         if len(batch) == 1:
             log.exception("a message could not be written")
             return Written([(batch[0], Internal())], [])
-    alone = [_commit([post]) for post in batch]
+    # Each on its own, outage or not: what was written before one must still be acked.
+    alone = [_settle([post]) for post in batch]
     return Written(
         [outcome for one in alone for outcome in one.outcomes],
         [message for one in alone for message in one.new],

@@ -55,12 +55,14 @@ def history(db: Connection, room: schemas.Room, query: schemas.HistoryQuery) -> 
             wanted = wanted.where(Message.seq < query.before)
         wanted = wanted.order_by(Message.seq.desc())
     rows = db.execute(wanted.limit(query.limit + 1)).all()  # the one more tells of others
+    # Another worker may have written between the reading of the room and that of its messages.
+    head = max([room.head, *(row.seq for row in rows)])
     more, rows = len(rows) > query.limit, rows[: query.limit]
     if query.after is not None:
         before = _any(db, room, Message.seq <= query.after)
-        return schemas.History(_read(rows, schemas.Message), before, more, room.head)
+        return schemas.History(_read(rows, schemas.Message), before, more, head)
     after = query.before is not None and _any(db, room, Message.seq >= query.before)
-    return schemas.History(_read(rows[::-1], schemas.Message), more, after, room.head)
+    return schemas.History(_read(rows[::-1], schemas.Message), more, after, head)
 
 
 def changed_since(db: Connection, room_id: int, rev: int, limit: int, cls: type[M]) -> list[M]:

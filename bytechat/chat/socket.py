@@ -68,6 +68,12 @@ def refuse_handshake(error: RemoteProtocolError) -> Response:
     return response_to(BadHandshake(f"{error}."))
 
 
+@blueprint.errorhandler(ConnectionError)
+def give_up(_error: ConnectionError) -> Response:
+    """The peer was gone before the handshake was answered; nobody will read this."""
+    return Response(status=400)
+
+
 @sock.route("/ws", bp=blueprint)  # type: ignore[untyped-decorator]
 def ws(server: Server) -> None:
     """Talk until one side closes."""

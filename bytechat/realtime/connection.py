@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
 from threading import Lock
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from wsproto.connection import Connection as Protocol
@@ -25,6 +25,12 @@ from wsproto.frame_protocol import FrameProtocol
 from .closing import Code
 
 RECEIVE_BYTES = 16_384
+
+#: Frames of one peer before it is the others' turn: 1 to 2 ms.
+FRAMES_IN_A_TURN = 64
+
+#: What keeping a chunk in the outbox costs beside its bytes.
+CHUNK_COST = 64
 
 #: Chunks of the outbox in one system call; the kernel takes 1,024 at most (IOV_MAX).
 CHUNKS_AT_ONCE = 64
@@ -112,7 +118,7 @@ class Connection:
         self._lock = Lock()  # guards what follows; nothing waits while it is held
         self._outbox: deque[bytes | memoryview] = deque()
         self._outbox_max = outbox_max
-        self._waiting = 0  # bytes in the outbox
+        self._waiting = 0  # bytes in the outbox, and what keeping them costs
         self._inflight = 0  # chunks at its head that the writer has handed to the kernel
         self._writing = False
         self._opened = False
@@ -175,7 +181,7 @@ class Connection:
                 return
             chunk = memoryview(data)[sent:]
         self._outbox.append(chunk)
-        self._waiting += len(chunk)
+        self._waiting += len(chunk) + CHUNK_COST
         if self._outbox_max and self._waiting > self._outbox_max:
             self._overflow()
         if self._opened and not self._writing:
@@ -189,7 +195,7 @@ class Connection:
         while len(self._outbox) > kept:
             self._outbox.pop()
         self._outbox.append(bytes(_encoder.close(Code.TOO_SLOW, "too slow: reconnect and resume")))
-        self._waiting = sum(len(chunk) for chunk in self._outbox)
+        self._waiting = sum(len(chunk) + CHUNK_COST for chunk in self._outbox)
         self._opened = True
         self._shut(Code.TOO_SLOW, TOO_SLOW_SECONDS)
 
@@ -216,13 +222,14 @@ class Connection:
 
     def _discard(self, sent: int) -> None:
         """Take ``sent`` bytes off the head of the outbox. With the lock held."""
-        self._waiting -= sent
         while sent and self._outbox:
             head = self._outbox[0]
             if sent < len(head):
                 self._outbox[0] = memoryview(head)[sent:]
+                self._waiting -= sent
                 return
             sent -= len(head)
+            self._waiting -= len(head) + CHUNK_COST
             self._outbox.popleft()
 
     # Reading: the handler's greenlet alone.
@@ -230,14 +237,25 @@ class Connection:
     def serve(self, receive: Receiver) -> None:
         """Read until either side has closed; hand each message to ``receive``, one at a time.
 
-        No more is read before ``receive`` has returned, so a peer that floods is held back by TCP.
+        No more is read before ``receive`` has returned. gevent's recv() lets nobody else run while
+        there is something to read, so a peer that floods would have the worker for itself: after
+        some frames it is the others' turn, and TCP holds the peer back.
         """
+        turn = 0
         try:
             while data := self._sock.recv(RECEIVE_BYTES):
                 self.heard_at = monotonic()  # any byte is life (Autobahn 9.3.1)
                 self._protocol.receive_data(data)
-                if any(self._handle(event, receive) for event in self._protocol.events()):
-                    break
+                turn += 1
+                for event in self._protocol.events():
+                    if self._handle(event, receive):
+                        return
+                    turn += 1
+                    if turn % FRAMES_IN_A_TURN == 0:
+                        sleep(0)
+                if turn >= FRAMES_IN_A_TURN:
+                    turn = 0
+                    sleep(0)
         except OSError:
             pass  # cut off: as good as an end
         finally:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 
 from .connection import Connection
+
+#: Bytes that are given out at once, about: a quarter of the outbox of a member.
+PORTION = 262_144
 
 #: Frames that may wait for a gap to be filled.
 EARLY_MAX = 1000
@@ -21,7 +24,7 @@ class Feed:
 
     def __init__(self, head: int) -> None:
         self.head = self.newest = head
-        self.fresh: list[bytes] = []
+        self.fresh: deque[tuple[int, bytes]] = deque()
         #: Whether the database is known to have more, after ``newest``, than was offered here.
         self.behind = False
         #: Frames by rev that came before their turn: they wait for the gap to be filled.
@@ -53,7 +56,7 @@ class Feed:
         self._append_early()
 
     def _append(self, rev: int, frame: bytes) -> None:
-        self.fresh.append(frame)
+        self.fresh.append((rev, frame))
         self.newest = rev
 
     def _append_early(self) -> None:
@@ -63,11 +66,17 @@ class Feed:
             self.early = {rev: frame for rev, frame in self.early.items() if rev > self.newest}
 
     def take(self) -> tuple[bytes, list[Connection]]:
-        """What is owed, as one bytes object for all to share, and the members to give it to."""
-        batch = b"".join(self.fresh)
-        self.fresh.clear()
-        self.head = self.newest
-        return batch, list(self.members)
+        """What is owed, as one bytes object for all to share, and the members to give it to.
+
+        Not more than a portion at a time, so that a burst does not overflow the outbox of a member
+        who reads; what is over is left for the next pass.
+        """
+        frames, size = [], 0
+        while self.fresh and size < PORTION:
+            self.head, frame = self.fresh.popleft()
+            frames.append(frame)
+            size += len(frame)
+        return b"".join(frames), list(self.members)
 
     def add(self, connection: Connection) -> None:
         self.members.add(connection)

@@ -119,6 +119,9 @@ class Hub:
         with self._lock:
             feed = self._feeds.get(room)
             batch, members = feed.take() if feed else (b"", [])
+            if feed and feed.fresh:
+                self._news.add(room)
+                self._ring.set()
         if not batch:
             return
         for position, connection in enumerate(members, start=1):

@@ -151,6 +151,24 @@ def test_a_session_that_ends_elsewhere_leads_back_to_the_gate(
     expect(page.locator("#gate-error")).to_have_text("You were signed out. Sign in again.")
 
 
+def test_what_one_writes_never_appears_under_another_name(
+    open_page: OpenPage, server: Server
+) -> None:
+    page = open_page()
+    register(page, unused_name("alice"))
+    expect(page.locator("#status")).to_have_text("Connected")
+    bob = Person(server, "bob")
+    server.terminate()
+    expect(page.locator("#status")).to_have_text(re.compile("lost"))
+    say(page, "written by alice")
+    page.context.add_cookies(  # as another tab does that signs in
+        [{"name": "bytechat_session", "value": bob.token, "url": server.url}]
+    )
+    server.start()
+    expect(page.locator("#gate-error")).to_contain_text("signed out", timeout=20_000)
+    assert "written by alice" not in [m["text"] for m in bob.history()]
+
+
 def test_a_phone_shows_it_all_without_sideways_scrolling(open_page: OpenPage) -> None:
     page = open_page(width=375, locale="ru-RU")
     expect(page.locator("#gate button").first).to_have_text("Войти")

@@ -16,6 +16,7 @@ def problem(answer: TestResponse, status: int, code: str) -> dict[str, Any]:
     assert set(body) - {"errors"} == {"title", "status", "detail", "code"}
     assert body["title"]
     assert body["detail"]
+    assert status != 401 or answer.headers["WWW-Authenticate"] == "Bearer"
     for sentences in body.get("errors", {}).values():
         assert all(isinstance(sentence, str) and sentence for sentence in sentences)
     return body

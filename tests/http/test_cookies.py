@@ -98,7 +98,7 @@ def test_to_change_something_the_page_must_prove_that_it_is_ours(client: FlaskCl
     other = client.application.test_client()
     sign_in(other)
     wrong = [{}, {"X-CSRF-TOKEN": ""}, {"X-CSRF-TOKEN": "x"}, {"X-CSRF-TOKEN": value(other, CSRF)}]
-    for headers in wrong:
+    for headers in (*wrong, {"X-CSRF-TOKEN": "é"}):
         problem(client.post("/logout", headers=headers), 401, "csrf_failed")
     for body in ({"csrf_token": value(client, CSRF)}, {"X-CSRF-TOKEN": value(client, CSRF)}):
         problem(client.post("/logout", data=body), 401, "csrf_failed")

@@ -70,10 +70,11 @@ def test_a_wrong_method_is_told_the_right_ones(
 
 def test_whatever_flask_itself_refuses_has_the_same_shape(make_app: MakeApp) -> None:
     app = make_app()
-    for status, error in default_exceptions.items():
+    refusals = {status: error for status, error in default_exceptions.items() if status != 401}
+    for status, error in refusals.items():
         app.add_url_rule(f"/{status}", str(status), _raiser(error))
     client = app.test_client()
-    for status in default_exceptions:
+    for status in refusals:
         answer = client.get(f"/{status}")
         body = problem(answer, status, answer.get_json()["code"])
         assert body["code"].replace("_", "").isalnum()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from flask import Flask
 
+from ..conftest import MakeApp
 from .conftest import Shared
 from .problems import problem
 
@@ -53,6 +54,17 @@ def test_the_public_routes_are_there_and_need_none(shared: Shared) -> None:
     for method, rule in PUBLIC:
         path = rule.replace("<path:filename>", "page.js")
         assert shared.client.open(path, method=method, buffered=True).status_code in (200, 415)
+
+
+def test_where_guests_are_welcome_a_bad_token_makes_nobody_a_guest(make_app: MakeApp) -> None:
+    client = make_app(guests=True).test_client()
+    for headers in ({"Authorization": "Bearer x.y.z"}, {"Authorization": "Basic YTpi"}):
+        answer = client.get("/ws", headers={**HANDSHAKE, **headers})
+        assert answer.status_code == 401
+    assert client.get("/ws?token=", headers=HANDSHAKE).status_code == 401
+    client.set_cookie("bytechat_session", "x.y.z")
+    assert client.get("/ws", headers=HANDSHAKE).status_code == 401
+    assert client.get("/profile").status_code == 401
 
 
 def test_the_socket_needs_a_token_before_anything_is_upgraded(shared: Shared) -> None:

@@ -205,8 +205,11 @@ def test_who_waits_too_long_for_sqlites_one_connection_is_told_to_come_again(
     alice = sign_in(client, "alice")
     monkeypatch.setattr(db.engine.pool, "_timeout", 0.05)
     with transaction():
+        began = time.monotonic()
         answer = client.get("/profile", headers=alice)
+        waited = time.monotonic() - began
     problem(answer, 503, "unavailable")
+    assert waited < storage.SQLITE_BUSY_SECONDS, "it has waited for its own process in C"
     assert int(answer.headers["Retry-After"]) > 0
     assert client.get("/profile", headers=alice).status_code == 200
 

@@ -228,8 +228,6 @@ def test_a_header_that_does_not_bear_a_token_is_refused(
     answer = shared.client.get("/profile", headers=sent)
     body = problem(answer, 401, code or answer.get_json()["code"])
     assert body["code"] in ("not_authenticated", "invalid_token")
-    if code == "not_authenticated":
-        assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize("sub", [1, "2"])
@@ -294,7 +292,7 @@ def test_whatever_is_wrong_with_the_blocklist_no_token_passes(
 ) -> None:
     with app.app_context(), transaction() as connection:
         connection.exec_driver_sql("DROP TABLE revoked_tokens")
-    assert client.get("/profile", headers=alice).status_code in (500, 503)
+    problem(client.get("/profile", headers=alice), 503, "unavailable")
 
 
 def test_the_purge_forgets_what_has_long_expired_and_nothing_else(app: Flask) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
 
 import pytest
+import requests
 
 from tests.live.conftest import StartServer
 from tests.support.people import Person
@@ -113,7 +115,12 @@ BAD_HANDSHAKES: dict[str, tuple[dict[str, str | None], int, str]] = {
     "a foreign origin": ({"Origin": "https://evil.example"}, 403, "forbidden_origin"),
     "a null origin": ({"Origin": "null"}, 403, "forbidden_origin"),
     "a longer host": ({"Origin": "http://127.0.0.1.evil.example"}, 403, "forbidden_origin"),
+    "an origin that is no URL": ({"Origin": "http://[::1"}, 403, "forbidden_origin"),
+    "an empty origin's host": ({"Origin": "http://"}, 403, "forbidden_origin"),
     "no host": ({"Host": None}, 400, "bad_handshake"),
+    "an empty host": ({"Host": "", "Origin": "null"}, 400, "bad_handshake"),
+    "a host not in ASCII": ({"Host": "чат"}, 400, "bad_handshake"),
+    "a subprotocol not in ASCII": ({"Sec_WebSocket_Protocol": "чат"}, 400, "bad_handshake"),
 }
 
 
@@ -126,6 +133,49 @@ def test_a_bad_handshake_is_answered_in_plain_http(
     assert b"application/problem+json" in client.head
     assert code.encode() in client.body()
     client.sock.close()
+
+
+def test_a_head_request_does_not_open_a_socket(alice: Person) -> None:
+    client = RawClient(alice.server, alice.token, method="HEAD")
+    assert client.status == 400
+    client.sock.close()
+
+
+BROKEN_CHUNKS = [
+    b"zz\r\n{}\r\n",
+    b"-1\r\n",
+    b"2\r\n{}xx",
+    b"2\r\n{}\r\n0\r\nx y\r\n\r\n",
+    b"20\r\n{",
+]
+
+
+@pytest.mark.parametrize("chunks", BROKEN_CHUNKS)
+def test_a_body_with_broken_chunks_gets_400(server: Server, chunks: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), 10) as client:
+        client.sendall(
+            b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n" + chunks
+        )
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1000).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_csrf_value_not_in_ascii_gets_401(alice: Person) -> None:
+    headers: dict[str, str | bytes] = {
+        "Cookie": f"bytechat_session={alice.token}",
+        "X-CSRF-TOKEN": b"\xff",
+    }
+    answer = requests.post(f"{alice.server.url}/logout", headers=headers, timeout=10)
+    assert (answer.status_code, answer.json()["code"]) == (401, "csrf_failed")
+
+
+def test_a_credential_that_cannot_be_read_makes_no_guest(start_server: StartServer) -> None:
+    server = start_server(GUESTS="1")
+    for header in ("Basic abc", "Bearer", "Bearer nonsense"):
+        assert handshake(server, Authorization=header)[0] == 401
+    assert handshake(server, path="/ws?token=")[0] == 401
+    assert handshake(server)[0] == 101
 
 
 @pytest.mark.parametrize("path", ["/ws", "/ws?token=nonsense", "/ws?token="])

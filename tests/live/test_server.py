@@ -59,7 +59,7 @@ def test_there_is_a_deadline_for_heads_and_a_stop_is_in_time(
 ) -> None:
     settings = conf(monkeypatch)
     assert settings["keepalive"] > 0, "0 takes away the deadline of a request's head"
-    assert settings["keepalive"] < 4, "a stop waits for idle connections"
+    assert settings["keepalive"] < 3, "a stop waits for idle connections"
     assert settings["graceful_timeout"] <= 25, "Heroku and Render kill after 30 s"
 
 

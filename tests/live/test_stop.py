@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 import requests
 from websockets.sync.client import connect
 
 from tests.live.conftest import StartServer, check_log
 from tests.support.people import Person
-from tests.support.raw import TEXT, RawClient, handshake
+from tests.support.raw import TEXT, RawClient, encode, handshake
 
 #: What a stop may take, with idle HTTP connections and a stalled socket about.
 STOP_MAX = 5.0
@@ -43,6 +45,21 @@ def test_sigterm_says_goodbye_closes_with_1012_and_is_soon_over(start_server: St
     check_log(server)
     server.start()
     assert alice.history()[-1]["id"] == acked["id"]
+
+
+@pytest.mark.parametrize("slow", ["body", "reader"])
+def test_a_slow_http_client_does_not_hold_up_a_stop(start_server: StartServer, slow: str) -> None:
+    server = start_server()
+    with socket.create_connection(("127.0.0.1", server.port), 10) as client:
+        if slow == "body":
+            client.sendall(
+                b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 100\r\n\r\n{"
+            )
+        else:
+            client.sendall(b"GET /docs HTTP/1.1\r\nHost: x\r\n\r\n" * 10)
+        time.sleep(0.2)  # until the request is being served
+        assert server.terminate() < STOP_MAX
 
 
 def test_ctrl_c_is_a_stop_like_any_other(start_server: StartServer) -> None:
@@ -143,6 +160,39 @@ def test_a_stalled_reader_is_closed_with_4408_and_costs_the_others_nothing(
     stalled.sock.close()
 
 
+FLOODS = {
+    "pings": encode(9),
+    "pongs": encode(10),
+    "texts": encode(TEXT, b"{"),
+    "empty fragments": encode(TEXT, b"", fin=False) + encode(0, b"", fin=False) * 100,
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+def test_a_peer_that_floods_does_not_have_the_worker_for_itself(
+    start_server: StartServer, flood: bytes
+) -> None:
+    server = start_server()
+    alice, mallory = Person(server), Person(server, "mallory")
+    raw = RawClient(server, mallory.token)
+    raw.sock.settimeout(1)  # nobody may be reading any more
+    with alice.talk() as talk, ThreadPoolExecutor(1) as pool:
+        ended = time.monotonic() + 2
+
+        def push() -> None:
+            with contextlib.suppress(OSError):
+                while time.monotonic() < ended:
+                    raw.sock.sendall(flood * 5000)
+
+        pushing = pool.submit(push)
+        answered = 0
+        while not pushing.done():
+            assert talk.alive()
+            answered += 1
+        assert answered > 20  # alone she would wait until mallory is tired
+    raw.sock.close()
+
+
 def test_a_silent_peer_is_pinged_and_then_let_go(start_server: StartServer) -> None:
     server = start_server(PING_EVERY="0.5")
     alice = Person(server)
@@ -151,6 +201,7 @@ def test_a_silent_peer_is_pinged_and_then_let_go(start_server: StartServer) -> N
         assert silent.next(9).payload == b""
         assert silent.closed() == 1001
         assert talk.alive()
+    silent.sock.close()
 
 
 def test_a_request_whose_head_never_ends_is_hung_up(start_server: StartServer) -> None:

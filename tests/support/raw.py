@@ -58,8 +58,9 @@ class RawClient:
         if token:
             headers["Authorization"] = f"Bearer {token}"
         path = changed.pop("path", None) or "/ws"
+        method = changed.pop("method", None) or "GET"
         headers |= {name.replace("_", "-"): value for name, value in changed.items()}
-        lines = [f"GET {path} HTTP/1.1"]
+        lines = [f"{method} {path} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in headers.items() if value is not None]
         self.sock = socket.create_connection(("127.0.0.1", server.port), SECONDS)
         self.sock.sendall("\r\n".join([*lines, "", ""]).encode())

@@ -145,9 +145,18 @@ def test_a_database_address_with_a_bad_port_stops_the_start_and_is_not_repeated(
     assert "hunter2" not in str(stopped.value)
 
 
+@pytest.mark.parametrize(
+    "url", ["sqlite:///:memory:", "sqlite:////no/such/folder/bytechat.db", "sqlite:///:memory:?x=1"]
+)
+def test_a_database_that_could_not_be_kept_stops_the_start(url: str) -> None:
+    with pytest.raises(SettingError, match=r"^DATABASE_URL takes a file"):
+        Settings.from_environ({"DATABASE_URL": url})
+
+
 def test_several_processes_need_postgresql_and_the_line_says_what_to_do() -> None:
     with pytest.raises(SettingError) as stopped:
         Settings.from_environ({"WEB_CONCURRENCY": "2"})
+    assert str(stopped.value).startswith("WEB_CONCURRENCY")
     assert "DATABASE_URL=postgresql://" in str(stopped.value)
     assert "WEB_CONCURRENCY=1" in str(stopped.value)
 
@@ -197,6 +206,20 @@ def test_a_database_password_may_have_what_sqlalchemy_takes(password: str) -> No
     settings = Settings.from_environ({"DATABASE_URL": url, "JWT_SECRET_KEY": SECRET})
     read = make_url(settings.sqlalchemy_url)
     assert (read.password, read.host, read.port) == (unquote(password), "h", 5432)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///bytechat?host=/run/postgresql",
+        "postgresql://localhost",
+        "postgresql://alice@[::1]:5433/bytechat",
+        "postgres://alice:secret@db.example:5432/bytechat?sslmode=require",
+    ],
+)
+def test_a_database_address_may_be_written_in_all_the_ways_of_postgresql(url: str) -> None:
+    settings = Settings.from_environ({"DATABASE_URL": url, "JWT_SECRET_KEY": SECRET})
+    assert make_url(settings.sqlalchemy_url).drivername == "postgresql+psycopg2"
 
 
 def test_the_sqlite_url_stays_as_it_is() -> None:
@@ -252,11 +275,12 @@ def test_of_two_that_start_at_once_both_keep_the_first_ones_key(
 
     def look_together(path: Path) -> bool:
         found = exists(path)
-        together.wait(10)  # nobody makes a key before all have seen that there is none
+        if path == tmp_path / "jwt_secret_key":
+            together.wait(10)  # nobody makes a key before all have seen that there is none
         return found
 
-    monkeypatch.setattr(Path, "exists", look_together)
-    with ThreadPoolExecutor(starts) as pool:
+    with monkeypatch.context() as patch, ThreadPoolExecutor(starts) as pool:
+        patch.setattr(Path, "exists", look_together)
         keys = set(pool.map(config._own_secret, [tmp_path] * starts))
     assert keys == {(tmp_path / "jwt_secret_key").read_text()}
     assert len(list(tmp_path.iterdir())) == 1  # and no draft is left

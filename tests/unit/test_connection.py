@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import random
+import select
 import socket
 import struct
 from collections.abc import Callable, Iterator
 from threading import Barrier, Thread
 from time import monotonic, sleep
+from typing import cast
 
 import pytest
 from wsproto.connection import Connection as Protocol
@@ -25,17 +27,54 @@ from ..support.raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, encode
 SECONDS = 5.0
 
 
+class GreenletSocket:
+    """As gevent's sockets: the one inside answers at once; this one waits, and may send a part."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+
+    def recv(self, size: int) -> bytes:
+        while True:
+            try:
+                return self._sock.recv(size)
+            except BlockingIOError:
+                select.select([self._sock], [], [])
+
+    def sendmsg(self, chunks: list[bytes]) -> int:
+        while True:
+            try:
+                return self._sock.sendmsg(chunks)
+            except BlockingIOError:
+                select.select([], [self._sock], [])
+
+
+class HesitantSocket:
+    """Sends a part, and lets all others run before it says so."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def send(self, data: bytes, flags: int) -> int:
+        sent = self._sock.send(data[:100], flags)
+        sleep(0.001)
+        return sent
+
+    def shutdown(self, how: int) -> None:
+        self._sock.shutdown(how)
+
+
 class Line:
     """A connection, and its peer at the other end of the line."""
 
-    def __init__(self, *, frame_max: int = 0, outbox_max: int = 0) -> None:
+    def __init__(self, *, greenlets: bool, frame_max: int = 0, outbox_max: int = 0) -> None:
         ours, self.peer = socket.socketpair()
         self.peer.settimeout(SECONDS)
         # The smallest that the kernel grants: a peer that does not read is soon felt.
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         self.ours = ours
         self.connection = Connection(
-            ours,
+            cast("socket.socket", GreenletSocket(ours)) if greenlets else ours,
             owner=1,
             token="jti",
             expires_at=float("inf"),
@@ -102,13 +141,13 @@ class Line:
 MakeLine = Callable[..., Line]
 
 
-@pytest.fixture
-def make_line() -> Iterator[MakeLine]:
-    """Makes lines; takes limits."""
+@pytest.fixture(params=["greenlets", "threads"])
+def make_line(request: pytest.FixtureRequest) -> Iterator[MakeLine]:
+    """Makes lines, with a socket as in gunicorn and as under `flask run`; takes limits."""
     with contextlib.ExitStack() as stack:
 
         def make(**limits: int) -> Line:
-            made = Line(**limits)
+            made = Line(greenlets=request.param == "greenlets", **limits)
             stack.callback(made.hang_up)
             return made
 
@@ -224,7 +263,8 @@ def test_pushes_while_the_peer_reads_keep_their_order(make_line: MakeLine) -> No
 def test_two_that_push_at_once_never_tear_each_others_frames(make_line: MakeLine) -> None:
     line = make_line()
     line.connection.open(b"")
-    count, threads = 200, 4
+    line.connection._raw = HesitantSocket(line.ours)
+    count, threads = 100, 4
     together = Barrier(threads)
 
     def push_mine(name: int) -> None:
@@ -298,6 +338,15 @@ def test_an_outbox_that_fills_before_the_hello_is_bounded_too(make_line: MakeLin
         assert payload == b"x" * 1000
         opcode, payload = line.frame()
     assert payload[:2] == (4408).to_bytes(2, "big")
+
+
+def test_many_tiny_frames_fill_an_outbox_by_what_keeping_them_costs(make_line: MakeLine) -> None:
+    line = make_line(outbox_max=100_000)
+    pushed = 0
+    while line.connection.close_code != Code.TOO_SLOW:
+        line.connection.push(text_frame(b""))
+        pushed += 1
+        assert pushed < 10_000, "an empty frame in a deque takes far more than its two bytes"
 
 
 def test_zero_is_no_limit_for_the_outbox(make_line: MakeLine) -> None:

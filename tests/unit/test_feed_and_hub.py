@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bytechat.realtime import feed as feed_module
 from bytechat.realtime import hub as module
 from bytechat.realtime.connection import Connection
 from bytechat.realtime.feed import EARLY_MAX, Feed
@@ -204,6 +205,23 @@ def test_frames_that_gather_during_a_pass_come_with_the_next_as_one_piece(
         assert len(member.given) < 4
     for pushed in zip(*(member.given for member in members), strict=True):
         assert len({id(batch) for batch in pushed}) == 1, "encoded once, shared by all"
+
+
+def test_a_burst_is_given_out_in_portions_that_no_outbox_is_overflown_by(
+    hub: Hub, database: Database
+) -> None:
+    alice = join(hub, database)
+    settle(hub)
+    database.head, size = 100, feed_module.PORTION // 10
+    late: list[Member] = []
+    alice.on_push = lambda: late.append(join(hub, database, owner=2))
+    hub.publish([(ROOM, rev, frame(rev).ljust(size)) for rev in range(1, 101)])
+    settle(hub)
+    assert alice.revs == list(range(1, 101))
+    assert len(alice.given) == len(late) == 10
+    assert all(len(batch) <= feed_module.PORTION + size for batch in alice.given)
+    for member in late:  # who came between two portions
+        assert member.revs == list(range(member.start + 1, 101))
 
 
 def test_rooms_do_not_mix(database: Database) -> None:
@@ -514,6 +532,7 @@ def test_every_member_is_given_every_number_once_whatever_is_lost_late_or_repeat
     world = World()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "PAGE", 3)
+        patch.setattr(feed_module, "PORTION", 5)
         patch.setattr(module.log, "disabled", True)  # of reads that fail on purpose
         for name, number in happenings:
             getattr(world, name)(number)

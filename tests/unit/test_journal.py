@@ -182,6 +182,7 @@ def test_the_same_post_twice_in_a_batch_is_one_message(desk: Desk) -> None:
     )
     assert seqs(outcomes) == [1, 2, 1]
     assert outcomes[2] == outcomes[0]
+    assert len({message(outcome).created_at for outcome in outcomes}) == 1, "one transaction"
     assert [text for *_, text in desk.rows()] == ["first", "between"]
     assert [len(batch) for batch in desk.published] == [2]
 
@@ -387,6 +388,24 @@ def test_what_waits_is_written_in_batches_and_in_order(
     desk.journal.step()
     assert [len(batch) for batch in desk.published] == [4, 4, 2]
     assert [text for *_, text in desk.rows()] == [str(number) for number in range(10)]
+
+
+def test_a_step_that_fails_leaves_what_waits_for_the_next(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH", 1)
+
+    def fail(_new: list[MessageFrame]) -> None:
+        raise ValueError("a bug")
+
+    desk.journal._publish = fail
+    for text in ("one", "two", "three"):
+        desk.journal.submit(desk.post(text))
+    for _ in range(3):
+        assert desk.journal._ring.is_set(), "or it would wait for somebody else's post"
+        with pytest.raises(ValueError, match="a bug"):
+            desk.journal.step()
+    assert [text for *_, text in desk.rows()] == ["one", "two", "three"]
 
 
 def test_many_may_post_at_once(desk: Desk) -> None:

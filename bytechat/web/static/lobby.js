@@ -21,12 +21,19 @@ export class Lobby extends EventTarget {
   #wait = FIRST_WAIT;
   #retryAfter = null;
   #closed = false;
+  #me;
   /** Characters of a message, 0 for no limit. */
   #longest = 0;
   /** The seq up to which nothing is missing; 0 before the first page. */
   #complete = 0;
   #caughtUp = false;
   hasBefore = false;
+
+  /** @param {number} me the id of the user who writes here */
+  constructor(me) {
+    super();
+    this.#me = me;
+  }
 
   get messages() {
     return [...this.#messages.values()].sort((a, b) => a.seq - b.seq);
@@ -82,6 +89,12 @@ export class Lobby extends EventTarget {
 
   #receive(frame) {
     if (frame.type === "hello") {
+      if (frame.user.id !== this.#me) {
+        // Somebody else has signed in with this browser: what was written here is not theirs.
+        this.close();
+        this.#tell("expired");
+        return;
+      }
       this.#room = frame.rooms.find((room) => room.name === "lobby").id;
       this.#longest = frame.limits.text;
       this.#wait = FIRST_WAIT;

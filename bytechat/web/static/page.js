@@ -34,7 +34,7 @@ function showTalk(user) {
   $("talk").hidden = false;
   $("me").textContent = user.username;
   $("messages").replaceChildren();
-  lobby = new Lobby();
+  lobby = new Lobby(user.id);
   lobby.addEventListener("change", render);
   lobby.addEventListener("expired", () => showGate(texts.expired));
   lobby.addEventListener("status", ({ detail }) => {
@@ -110,6 +110,8 @@ $("sign-in").addEventListener("submit", async (event) => {
   $("gate-error").textContent = "";
   try {
     if (event.submitter?.value === "register") await call("POST", "/register", credentials);
+    // A browser is signed in once: another tab's session ends here, and is not left behind.
+    if (document.cookie.includes("bytechat_csrf=")) await call("POST", "/logout").catch(() => {});
     const { user } = await call("POST", "/login", { ...credentials, session: "cookie" });
     $("password").value = "";
     showTalk(user);
