@@ -15,8 +15,9 @@ from tests.live.conftest import StartServer, check_log
 from tests.support.people import Person
 from tests.support.raw import TEXT, RawClient, encode, handshake
 
-#: What a stop may take, with idle HTTP connections and a stalled socket about.
-STOP_MAX = 5.0
+#: What a stop may take, with idle HTTP connections and a stalled socket about: it takes 2 to 4 s,
+#: and 11 or 20 s if one of its remedies is gone. The rest is for busy machines.
+STOP_MAX = 8.0
 
 
 def hung_up(sock: socket.socket) -> bool:
@@ -190,7 +191,7 @@ def test_a_peer_that_floods_does_not_have_the_worker_for_itself(
             began = time.monotonic()
             assert talk.alive()
             longest = max(longest, time.monotonic() - began)
-        assert longest < 1.5  # without turns she waits until mallory is tired, and longer
+        assert longest < 3.0  # without turns she waits until mallory is tired, and longer
     raw.sock.close()
 
 

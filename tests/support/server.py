@@ -19,7 +19,7 @@ import requests
 from .databases import ROOT, SECRET
 
 START_SECONDS = 30
-STOP_SECONDS = 15
+STOP_SECONDS = 30
 
 
 class Server:
@@ -48,25 +48,28 @@ class Server:
             "FLASK_RUN_PORT": str(self.port),
             **self._settings,
         }
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", *self._command],
-                cwd=ROOT,
-                env=environ,
-                stdout=log,
-                stderr=log,
-            )
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
+            if self._process is None or self._process.poll() is not None:
+                # Again, if it has ended: while a server is away its port may be lent to a client.
+                self._process = self._spawn(environ)
             try:
                 # A session of its own, closed: an idle connection would be a part of the scene.
                 if requests.get(f"{self.url}/healthz", timeout=5, headers=CLOSE).ok:
                     return self
             except requests.ConnectionError:
                 time.sleep(0.05)
-            if self._process.poll() is not None:
-                break
         raise AssertionError(f"the server did not start:\n{self.lines()}")
+
+    def _spawn(self, environ: dict[str, str]) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", *self._command],
+                cwd=ROOT,
+                env=environ,
+                stdout=log,
+                stderr=log,
+            )
 
     @property
     def pid(self) -> int:
