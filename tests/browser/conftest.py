@@ -19,6 +19,7 @@ OpenPage = Callable[..., Page]
 #: Chromium tells its makers nothing during tests, and needs no GPU. As root it has no sandbox.
 ARGUMENTS = [
     "--disable-gpu",
+    "--disable-dev-shm-usage",  # a small /dev/shm, as containers have it, crashes pages at random
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",

@@ -57,7 +57,7 @@ class Server:
                 # A session of its own, closed: an idle connection would be a part of the scene.
                 if requests.get(f"{self.url}/healthz", timeout=5, headers=CLOSE).ok:
                     return self
-            except requests.ConnectionError:
+            except requests.RequestException:
                 time.sleep(0.05)
         raise AssertionError(f"the server did not start:\n{self.lines()}")
 
