@@ -136,5 +136,7 @@ class Message(Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     kind: Mapped[str] = mapped_column(String(8))
     client_id: Mapped[str | None] = mapped_column(String(64))
+    #: Of the same room; the journal checks that.
+    reply_to: Mapped[int | None] = mapped_column(ForeignKey("messages.id"))
     text: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -8,23 +8,24 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from ..api import BIGINT_MAX, invalid
+from ..api import invalid
 from ..auth.schemas import Account
 from ..errors import ApiError, Invalid, MalformedJson, UnknownType
 from ..realtime.connection import text_frame
-from .schemas import Message, Room
+from .schemas import Id, Message, Room
 
 CLIENT_ID_MAX = 64
 
 #: A NUL is refused: PostgreSQL cannot store it, and nobody types it.
 ClientId = Annotated[str, Meta(min_length=1, max_length=CLIENT_ID_MAX, pattern=r"^[^\x00]*$")]
-RoomRef = Annotated[int, Meta(ge=1, le=BIGINT_MAX)] | Annotated[str, Meta(max_length=64)]
+RoomRef = Id | Annotated[str, Meta(max_length=64)]
 
 
 class Send(msgspec.Struct, tag="send", forbid_unknown_fields=True):
     room: RoomRef
     text: str
     client_id: ClientId
+    reply_to: Id | None = None
 
 
 class Ping(msgspec.Struct, tag="ping", forbid_unknown_fields=True):

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, insert, update
 from sqlalchemy.exc import IntegrityError
 
 from ..auth.schemas import Account
-from ..errors import ApiError, Internal, NotFound, TooBusy, from_database
+from ..errors import ApiError, Internal, Invalid, NotFound, TooBusy, from_database
 from ..models import Message, Room, now
 from ..storage import transaction
 from . import messages
@@ -46,8 +46,9 @@ class Post:
     user: Account
     room: int
     text: str
-    client_id: str | None
     done: Callable[[Outcome], None]
+    client_id: str | None = None
+    reply_to: int | None = None
 
     @property
     def key(self) -> Key | None:
@@ -170,7 +171,9 @@ def _append(db: Connection, batch: list[Post], known: Mapping[Key, MessageFrame]
         for post in batch
         if not post.key or (post.key not in known and firsts.setdefault(post.key, post) is post)
     ]
-    numbers = _take_numbers(db, Counter(post.room for post in fresh))
+    strays = _strays(db, fresh)
+    numbers = _take_numbers(db, Counter(post.room for post in fresh if post not in strays))
+    accepted = [post for post in fresh if post.room in numbers and post not in strays]
     created_at = now()
     rows = [
         {
@@ -180,22 +183,33 @@ def _append(db: Connection, batch: list[Post], known: Mapping[Key, MessageFrame]
             "user_id": post.user.id,
             "kind": "text",
             "client_id": post.client_id,
+            "reply_to": post.reply_to,
             "text": post.text,
             "created_at": created_at,
         }
-        for post in fresh
-        if post.room in numbers
+        for post in accepted
     ]
-    accepted = [post for post in fresh if post.room in numbers]
     written = dict(zip(accepted, _insert(db, accepted, rows), strict=True))
 
     def outcome(post: Post) -> Outcome:
-        message = written.get(firsts.get(post.key, post)) if post.key else written.get(post)
-        if message is None and post.key:
-            message = known.get(post.key)
-        return message or NotFound("There is no such room.")
+        first = firsts.get(post.key, post) if post.key else post
+        if message := written.get(first) or (known.get(post.key) if post.key else None):
+            return message
+        if first in strays:
+            sentence = "There is no such message in this room."
+            return Invalid(sentence, errors={"reply_to": [sentence]})
+        return NotFound("There is no such room.")
 
     return Written([(post, outcome(post)) for post in batch], list(written.values()))
+
+
+def _strays(db: Connection, posts: list[Post]) -> set[Post]:
+    """Those that answer a message which is not in their room."""
+    answers = [post for post in posts if post.reply_to]
+    if not answers:
+        return set()
+    rooms = messages.rooms_of(db, {post.reply_to for post in answers if post.reply_to})
+    return {post for post in answers if rooms.get(post.reply_to or 0) != post.room}
 
 
 def _take_numbers(db: Connection, counts: Mapping[int, int]) -> dict[int, Iterator[int]]:
@@ -230,4 +244,5 @@ def _insert(
             text=post.text,
             created_at=row["created_at"],
             client_id=post.client_id,
+            reply_to=post.reply_to,
         )

@@ -26,6 +26,7 @@ _select = select(
     Message.text,
     Message.created_at,
     Message.client_id,
+    Message.reply_to,
 ).join(User, User.id == Message.user_id)
 
 
@@ -63,6 +64,12 @@ def history(db: Connection, room: schemas.Room, query: schemas.HistoryQuery) -> 
         return schemas.History(_read(rows, schemas.Message), before, more, head)
     after = query.before is not None and _any(db, room, Message.seq >= query.before)
     return schemas.History(_read(rows[::-1], schemas.Message), more, after, head)
+
+
+def rooms_of(db: Connection, ids: Iterable[int]) -> dict[int, int]:
+    """The room of each of these messages, by the message's id."""
+    rows = db.execute(select(Message.id, Message.room_id).where(Message.id.in_(ids)))
+    return {row.id: row.room_id for row in rows}
 
 
 def changed_since(db: Connection, room_id: int, rev: int, limit: int, cls: type[M]) -> list[M]:

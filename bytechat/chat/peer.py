@@ -49,12 +49,12 @@ class Peer:
             if text is None:
                 raise Invalid("Send text frames; there are no binary ones.")
             if not text.startswith("{"):
-                self._say(LOBBY, text, None)
+                self._say(LOBBY, text)
                 return
             frame = frames.decode(text)
             client_id = frame.client_id
             if isinstance(frame, frames.Send):
-                self._say(frame.room, frame.text, frame.client_id)
+                self._say(frame.room, frame.text, frame.client_id, frame.reply_to)
             else:
                 self._connection.push(frames.encode(frames.Pong(frame.client_id)))
         except frames.Refused as refused:
@@ -65,13 +65,19 @@ class Peer:
             log.exception("a frame failed")
             self._refuse(Internal(), client_id)
 
-    def _say(self, room: int | str, text: str, client_id: str | None) -> None:
+    def _say(
+        self,
+        room: int | str,
+        text: str,
+        client_id: str | None = None,
+        reply_to: int | None = None,
+    ) -> None:
         messages.check_text(text, self._text_max)
         room_id = self._room_ids.get(room)
         if room_id is None:
             raise NotFound("There is no such room, or you are not in it.")
-        post = Post(self._user, room_id, text, client_id, partial(self._told, client_id))
-        self._runtime.journal.submit(post)
+        told = partial(self._told, client_id)
+        self._runtime.journal.submit(Post(self._user, room_id, text, told, client_id, reply_to))
 
     def _told(self, client_id: str | None, outcome: Outcome) -> None:
         """The journal's answer, after the commit."""

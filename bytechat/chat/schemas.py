@@ -13,6 +13,7 @@ from ..auth.schemas import Account
 
 PAGE_MAX = 200
 
+Id = Annotated[int, Meta(ge=1, le=BIGINT_MAX)]
 Seq = Annotated[int, Meta(ge=0, le=BIGINT_MAX)]
 
 
@@ -38,6 +39,8 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     text: str
     created_at: datetime
     client_id: str | None = None
+    #: The id of the message of the same room that this one answers.
+    reply_to: int | None = None
 
 
 class HistoryQuery(msgspec.Struct, forbid_unknown_fields=True):

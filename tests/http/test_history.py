@@ -30,7 +30,7 @@ def say(app: Flask, room: int, *texts: str, client_id: str | None = None) -> Non
     """Alice, whose id is 1, says this."""
     journal = Journal(app, publish=lambda _new: None)
     alice = Account(1, "alice")
-    journal._write([Post(alice, room, text, client_id, lambda _outcome: None) for text in texts])
+    journal._write([Post(alice, room, text, lambda _outcome: None, client_id) for text in texts])
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -57,6 +57,32 @@ def test_up_down_and_up_again(databases: Databases, kind: str, connect: MakeEngi
     assert tuple(lobby) == (1, "lobby", "public", "", 0)
 
 
+def test_messages_are_kept_when_replies_go_and_come(
+    databases: Databases, kind: str, connect: MakeEngine
+) -> None:
+    url = databases.fresh(kind)
+    engine = connect(url)
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO users (id, username, display_name, created_at)"
+                " VALUES (1, 'alice', 'alice', '2026-01-01')"
+            )
+        )
+        connection.execute(
+            text(
+                "INSERT INTO messages (id, room_id, seq, rev, user_id, kind, text, created_at,"
+                " reply_to) VALUES (1, 1, 1, 1, 1, 'text', 'why?', '2026-01-01', NULL),"
+                " (2, 1, 2, 2, 1, 'text', 'because', '2026-01-01', 1)"
+            )
+        )
+    migrate(url, "downgrade", "0001")
+    migrate(url, "upgrade")
+    with engine.connect() as connection:
+        kept = connection.execute(text("SELECT id, text, reply_to FROM messages ORDER BY id"))
+        assert [tuple(row) for row in kept] == [(1, "why?", None), (2, "because", None)]
+
+
 def test_the_models_are_what_the_migrations_make(databases: Databases, kind: str) -> None:
     url = databases.fresh(kind)
     before = set(VERSIONS.glob("*.py"))

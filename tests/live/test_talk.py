@@ -55,6 +55,20 @@ def test_the_ack_comes_before_the_message(alice: Person) -> None:
         assert [talk.next()["type"], talk.next()["type"]] == ["ack", "message"]
 
 
+def test_a_reply_says_what_it_answers(alice: Person, bob: Person) -> None:
+    with alice.talk() as hers, bob.talk() as his:
+        question = hers.say("why?")
+        his.send(type="send", room=1, text="because", client_id="r1", reply_to=question["id"])
+        assert his.next("ack")["client_id"] == "r1"
+        while (answer := hers.next("message"))["text"] != "because":
+            pass
+        assert answer["reply_to"] == question["id"]
+        assert {"type": "message", **alice.history()[-1]} == answer
+        his.send(type="send", room=1, text="to nothing", client_id="r2", reply_to=2**62)
+        refused = his.next("error")
+        assert (refused["code"], refused["client_id"]) == ("validation", "r2")
+
+
 def test_plain_text_is_a_message_for_the_lobby_as_typed(alice: Person, bob: Person) -> None:
     with alice.talk() as a, bob.talk() as b:
         a.socket.send("  hello, \u2603 <b>\n")

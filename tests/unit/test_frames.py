@@ -23,6 +23,8 @@ GOOD = [
     ({**SEND, "text": ""}, Send(1, "", "c1")),  # which the rules refuse
     ({**SEND, "text": "😀\n\x00"}, Send(1, "😀\n\x00", "c1")),
     ({**SEND, "client_id": "c" * 64}, Send(1, "hi", "c" * 64)),
+    ({**SEND, "reply_to": 7}, Send(1, "hi", "c1", 7)),
+    ({**SEND, "reply_to": None}, Send(1, "hi", "c1")),
     ({**SEND, "room": 2**63 - 1}, Send(2**63 - 1, "hi", "c1")),
     ({"type": "ping"}, Ping()),
     ({"type": "ping", "client_id": "p"}, Ping("p")),
@@ -71,6 +73,9 @@ BAD = [
     ('{"type": "send", "room": 1, "text": "hi"}', "validation", None),
     # A client_id that cannot be one is not sent back.
     (json.dumps({**SEND, "client_id": ""}), "validation", None),
+    (json.dumps({**SEND, "reply_to": 0}), "validation", "c1"),
+    (json.dumps({**SEND, "reply_to": "7"}), "validation", "c1"),
+    (json.dumps({**SEND, "reply_to": 2**63}), "validation", "c1"),
     (json.dumps({**SEND, "client_id": "c" * 65}), "validation", None),
     (json.dumps({**SEND, "client_id": "a\x00b"}), "validation", None),
     (json.dumps({**SEND, "client_id": 1}), "validation", None),

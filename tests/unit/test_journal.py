@@ -12,9 +12,10 @@ from sqlalchemy import create_engine, event, insert, select
 
 from bytechat.auth.schemas import Account
 from bytechat.chat import journal as module
+from bytechat.chat import messages
 from bytechat.chat.frames import MessageFrame
 from bytechat.chat.journal import Journal, Outcome, Post
-from bytechat.errors import ApiError, Internal, NotFound, TooBusy, Unavailable
+from bytechat.errors import ApiError, Internal, Invalid, NotFound, TooBusy, Unavailable
 from bytechat.extensions import db
 from bytechat.models import Message, Room, User, now
 from bytechat.storage import transaction
@@ -64,6 +65,7 @@ class Desk:
         user: int = 1,
         room: int = LOBBY,
         client_id: str | None = None,
+        reply_to: int | None = None,
         done: Callable[[Outcome], None] | None = None,
     ) -> Post:
         def tell(outcome: Outcome) -> None:
@@ -73,7 +75,7 @@ class Desk:
                 done(outcome)
 
         author = Account(user, {1: "alice", 2: "bob"}.get(user, "nobody"))
-        return Post(author, room, text, client_id, tell)
+        return Post(author, room, text, tell, client_id, reply_to)
 
     def write(self, *posts: Post) -> list[Outcome]:
         """One batch of these; the outcomes as their senders were told."""
@@ -107,6 +109,37 @@ def message(outcome: Outcome) -> MessageFrame:
 
 def seqs(outcomes: list[Outcome]) -> list[int]:
     return [message(outcome).seq for outcome in outcomes]
+
+
+# Replies.
+
+
+def test_a_reply_names_the_message_that_it_answers(desk: Desk) -> None:
+    (first,) = desk.write(desk.post("why?"))
+    (reply,) = desk.write(desk.post("because", reply_to=message(first).id))
+    assert message(reply).reply_to == message(first).id
+    with desk.app.app_context(), transaction() as connection:
+        (_, stored) = messages.changed_since(connection, LOBBY, 0, 10, MessageFrame)
+    assert stored == reply
+
+
+def test_a_reply_to_another_rooms_message_or_to_none_fails_alone(desk: Desk) -> None:
+    (elsewhere,) = desk.write(desk.post("in two", room=2))
+    outcomes = desk.write(
+        desk.post("before"),
+        desk.post("to another room", client_id="c1", reply_to=message(elsewhere).id),
+        desk.post("to nothing", reply_to=10**9),
+        desk.post("the same again", client_id="c1"),
+        desk.post("after"),
+    )
+    assert [type(outcome) for outcome in outcomes] == [
+        MessageFrame, Invalid, Invalid, Invalid, MessageFrame,
+    ]  # fmt: skip
+    refused = outcomes[1]
+    assert isinstance(refused, Invalid)
+    assert refused.errors == {"reply_to": ["There is no such message in this room."]}
+    assert [text for *_, text in desk.rows(LOBBY)] == ["before", "after"]
+    assert desk.head() == 2
 
 
 # Numbers.
