@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, exists, select
+from sqlalchemy import Connection, select
 
+from ..api import BIGINT_MAX
 from ..auth.schemas import Account
 from ..errors import Invalid
 from ..models import Message, User
@@ -44,26 +45,33 @@ def check_text(text: str, longest: int) -> None:
 
 
 def history(db: Connection, room: schemas.Room, query: schemas.HistoryQuery) -> schemas.History:
-    """A page before or after a seq, or the newest one. Raises Invalid."""
-    if query.before is not None and query.after is not None:
-        sentence = "Ask for what is before or for what is after, not for both."
-        raise Invalid(sentence, errors={"before": [sentence], "after": [sentence]})
-    wanted = _select.where(Message.room_id == room.id)
+    """A page before, after or around a seq, or the newest one. Raises Invalid."""
+    given = [name for name in ("before", "after", "around") if getattr(query, name) is not None]
+    if len(given) > 1:
+        sentence = "Ask for what is before, after or around, for one of them."
+        raise Invalid(sentence, errors={name: [sentence] for name in given})
+    pivot, older, newer = _window(query)
+    log = _select.where(Message.room_id == room.id)
+    # One more on each side tells whether there are others.
+    up_to = log.where(Message.seq < pivot).order_by(Message.seq.desc()).limit(older + 1)
+    onward = log.where(Message.seq >= pivot).order_by(Message.seq).limit(newer + 1)
+    past, future = db.execute(up_to).all(), db.execute(onward).all()
+    return schemas.History(
+        _read([*reversed(past[:older]), *future[:newer]], schemas.Message),
+        has_before=len(past) > older,
+        has_after=len(future) > newer,
+        # Another worker may have written between the reading of the room and that of its messages.
+        head=max([room.head, *(row.seq for row in (*past, *future))]),
+    )
+
+
+def _window(query: schemas.HistoryQuery) -> tuple[int, int, int]:
+    """A seq, and how many messages are wanted before it, and from it on."""
     if query.after is not None:
-        wanted = wanted.where(Message.seq > query.after).order_by(Message.seq)
-    else:
-        if query.before is not None:
-            wanted = wanted.where(Message.seq < query.before)
-        wanted = wanted.order_by(Message.seq.desc())
-    rows = db.execute(wanted.limit(query.limit + 1)).all()  # the one more tells of others
-    # Another worker may have written between the reading of the room and that of its messages.
-    head = max([room.head, *(row.seq for row in rows)])
-    more, rows = len(rows) > query.limit, rows[: query.limit]
-    if query.after is not None:
-        before = _any(db, room, Message.seq <= query.after)
-        return schemas.History(_read(rows, schemas.Message), before, more, head)
-    after = query.before is not None and _any(db, room, Message.seq >= query.before)
-    return schemas.History(_read(rows[::-1], schemas.Message), more, after, head)
+        return min(query.after + 1, BIGINT_MAX), 0, query.limit
+    if query.around is not None:
+        return query.around, query.limit // 2, query.limit - query.limit // 2
+    return BIGINT_MAX if query.before is None else query.before, query.limit, 0
 
 
 def rooms_of(db: Connection, ids: Iterable[int]) -> dict[int, int]:
@@ -90,7 +98,3 @@ def _read(rows: Iterable[Any], cls: type[M]) -> list[M]:
         cls(message_id, room_id, seq, rev, Account(user_id, username), *rest)
         for message_id, room_id, seq, rev, user_id, username, *rest in rows
     ]
-
-
-def _any(db: Connection, room: schemas.Room, condition: Any) -> bool:
-    return bool(db.scalar(select(exists().where(Message.room_id == room.id, condition))))

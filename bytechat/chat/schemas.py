@@ -47,6 +47,7 @@ class HistoryQuery(msgspec.Struct, forbid_unknown_fields=True):
     limit: Annotated[int, Meta(ge=1, le=PAGE_MAX)] = 50
     before: Seq | None = None
     after: Seq | None = None
+    around: Seq | None = None
 
 
 class History(msgspec.Struct):

@@ -108,6 +108,13 @@ PAGES = {
     "after=9": (range(10, 11), True, False),
     "after=10": (range(0), True, False),
     "after=9223372036854775807": (range(0), True, False),
+    "around=5&limit=4": (range(3, 7), True, True),
+    "around=5&limit=3": (range(4, 7), True, True),
+    "around=5&limit=1": (range(5, 6), True, True),
+    "around=1&limit=4": (range(1, 3), False, True),
+    "around=10&limit=4": (range(8, 11), True, False),
+    "around=0": (range(1, 11), False, False),
+    "around=9223372036854775807&limit=4": (range(9, 11), True, False),
 }
 
 
@@ -236,7 +243,7 @@ BAD_QUERIES = {
     "after=1%00": "after",
     "after=%ff": "after",
     "after=" + "9" * 1000: "after",
-    "around=5": "around",
+    "around=-1": "around",
     "Limit=5": "Limit",
     "limit[]=5": "limit[]",
     "=": "",
@@ -252,6 +259,8 @@ def test_a_bad_query_is_refused_and_says_which_part(shared: Shared, query: str) 
         assert list(body["errors"]) == [BAD_QUERIES[query]]
 
 
-def test_before_and_after_are_not_both_taken(shared: Shared) -> None:
-    answer = shared.client.get("/rooms/lobby/messages?before=5&after=2", headers=shared.alice)
-    assert set(problem(answer, 422, "validation")["errors"]) == {"before", "after"}
+@pytest.mark.parametrize("names", [{"before", "after"}, {"before", "around"}, {"after", "around"}])
+def test_two_cursors_are_not_both_taken(shared: Shared, names: set[str]) -> None:
+    query = "&".join(f"{name}=5" for name in names)
+    answer = shared.client.get(f"/rooms/lobby/messages?{query}", headers=shared.alice)
+    assert set(problem(answer, 422, "validation")["errors"]) == names
