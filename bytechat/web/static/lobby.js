@@ -58,8 +58,7 @@ export class Lobby extends EventTarget {
 
   say(text) {
     const client_id = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
-    const tooLong = this.#longest && [...text].length > this.#longest;
-    this.#unacked.set(client_id, { text, ...(tooLong && { failed: "tooLong" }) });
+    this.#unacked.set(client_id, { text });
     this.#transmit(client_id);
     this.#tell("change");
   }
@@ -137,6 +136,12 @@ export class Lobby extends EventTarget {
   #transmit(client_id) {
     const post = this.#unacked.get(client_id);
     if (!post || post.failed || this.#socket?.readyState !== WebSocket.OPEN || !this.#room) return;
+    // Here and not in say(): what was written before `hello` came meets its limits here.
+    if (this.#longest && [...post.text].length > this.#longest) {
+      post.failed = "tooLong";
+      this.#tell("change");
+      return;
+    }
     const frame = { type: "send", room: this.#room, text: post.text, client_id };
     this.#socket.send(JSON.stringify(frame));
   }
