@@ -1,4 +1,4 @@
-"""RFC 6455 against our Connection, as the Autobahn test suite asks (cases 1 to 7, the basics)."""
+"""RFC 6455 and the limits of the contract; test_autobahn.py has every case of the former."""
 
 from __future__ import annotations
 
