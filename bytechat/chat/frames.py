@@ -12,12 +12,8 @@ from ..api import invalid
 from ..auth.schemas import Account
 from ..errors import ApiError, Invalid, MalformedJson, UnknownType
 from ..realtime.connection import text_frame
-from .schemas import Id, Message, Room
+from .schemas import Changes, ClientId, Id, Message, Room, Seq
 
-CLIENT_ID_MAX = 64
-
-#: A NUL is refused: PostgreSQL cannot store it, and nobody types it.
-ClientId = Annotated[str, Meta(min_length=1, max_length=CLIENT_ID_MAX, pattern=r"^[^\x00]*$")]
 RoomRef = Id | Annotated[str, Meta(max_length=64)]
 
 
@@ -32,7 +28,14 @@ class Ping(msgspec.Struct, tag="ping", forbid_unknown_fields=True):
     client_id: ClientId | None = None
 
 
-ClientFrame = Send | Ping
+class Sync(msgspec.Struct, tag="sync", forbid_unknown_fields=True):
+    """Ask for what changed in a room after a rev."""
+
+    room: RoomRef
+    since: Seq
+
+
+ClientFrame = Send | Ping | Sync
 
 
 class Limits(msgspec.Struct):
@@ -79,6 +82,19 @@ class Error(msgspec.Struct, tag="error", omit_defaults=True):
     retry_after: int | None = None
 
 
+class SyncPage(Changes, tag="sync", kw_only=True):
+    """What changed in a room after the rev that was asked for."""
+
+    room: int
+
+
+class Reset(msgspec.Struct, tag="reset"):
+    """Too much has changed to send it: drop what is known of the room, and load it anew."""
+
+    room: int
+    head: int
+
+
 class Pong(msgspec.Struct, tag="pong", omit_defaults=True):
     client_id: str | None = None
 
@@ -88,7 +104,7 @@ class Goodbye(msgspec.Struct, tag="goodbye"):
     retry_after: float
 
 
-ServerFrame = Hello | MessageFrame | Ack | Error | Pong | Goodbye
+ServerFrame = Hello | MessageFrame | Ack | Error | SyncPage | Reset | Pong | Goodbye
 
 
 class _AnyFrame(msgspec.Struct):
@@ -102,7 +118,7 @@ _decoder = msgspec.json.Decoder(ClientFrame)
 _lenient_decoder = msgspec.json.Decoder(_AnyFrame)
 _encoder = msgspec.json.Encoder()
 
-_KNOWN_TYPES = frozenset({"send", "ping"})
+_KNOWN_TYPES = frozenset({"send", "ping", "sync"})
 
 
 class Refused(Exception):
@@ -130,6 +146,18 @@ def decode(text: str) -> ClientFrame:
     if isinstance(reason, Invalid) and isinstance(seen.type, str) and seen.type not in _KNOWN_TYPES:
         reason = UnknownType()
     raise Refused(reason, seen.client_id)
+
+
+def ack(message: Message, client_id: str | None) -> Ack:
+    """The sender's receipt; ``client_id`` is what they call it."""
+    return Ack(
+        client_id=client_id,
+        id=message.id,
+        room=message.room,
+        seq=message.seq,
+        rev=message.rev,
+        created_at=message.created_at,
+    )
 
 
 def encode(frame: ServerFrame) -> bytes:

@@ -7,6 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from threading import Event, Lock
 from typing import Any, NamedTuple
 
@@ -15,7 +16,15 @@ from sqlalchemy import Connection, insert, update
 from sqlalchemy.exc import IntegrityError
 
 from ..auth.schemas import Account
-from ..errors import ApiError, Internal, Invalid, NotFound, TooBusy, from_database
+from ..errors import (
+    ApiError,
+    Internal,
+    Invalid,
+    NotFound,
+    TooBusy,
+    Unavailable,
+    from_database,
+)
 from ..models import Message, Room, now
 from ..storage import transaction
 from . import messages
@@ -40,13 +49,14 @@ Key = tuple[int, str | None]
 class Post:
     """Something said, on its way into the log.
 
-    ``done`` is called once, with the message or with the error: after the commit, never before.
+    ``sender`` is called once with its answer: after the commit, never before. Posts of one batch
+    that have the same sender are answered together.
     """
 
     user: Account
     room: int
     text: str
-    done: Callable[[Outcome], None]
+    sender: Sender
     client_id: str | None = None
     reply_to: int | None = None
 
@@ -56,10 +66,22 @@ class Post:
         return (self.user.id, self.client_id) if self.client_id else None
 
 
-class Written(NamedTuple):
-    """What a transaction came to: each post's outcome, and the messages that are new."""
+class Answer(NamedTuple):
+    """What became of a post."""
 
-    outcomes: list[tuple[Post, Outcome]]
+    post: Post
+    outcome: Outcome
+    #: Whether the outcome is that of an earlier post with the same client_id.
+    repeat: bool = False
+
+
+Sender = Callable[[list[Answer]], None]
+
+
+class Written(NamedTuple):
+    """What a transaction came to: an answer for each post, and the messages that are new."""
+
+    answers: list[Answer]
     new: list[MessageFrame]
 
 
@@ -88,6 +110,29 @@ class Journal:
             self._idle.clear()
         self._ring.set()
 
+    def write(
+        self,
+        user: Account,
+        room: int,
+        text: str,
+        client_id: str | None,
+        reply_to: int | None,
+        *,
+        seconds: float,
+    ) -> Answer:
+        """Queue a post and wait for its answer.
+
+        Raises TooBusy, and Unavailable when there is no answer in time.
+        """
+        answers: SimpleQueue[list[Answer]] = SimpleQueue()
+        self.submit(Post(user, room, text, answers.put, client_id, reply_to))
+        try:
+            return answers.get(timeout=seconds)[0]
+        except Empty:
+            raise Unavailable(
+                "It may still be written; send it again with the same client_id.", retry_after=2
+            ) from None
+
     def flush(self, seconds: float) -> bool:
         """Wait until nothing is waiting, at most this long; whether it came to that."""
         return self._idle.wait(seconds)
@@ -114,9 +159,12 @@ class Journal:
     def _write(self, batch: list[Post]) -> None:
         with self._app.app_context():
             written = _settle(batch)
-        for post, result in written.outcomes:
+        answers: dict[Sender, list[Answer]] = {}
+        for answer in written.answers:
+            answers.setdefault(answer.post.sender, []).append(answer)
+        for sender, own in answers.items():
             try:
-                post.done(result)
+                sender(own)
             except Exception:
                 log.exception("a sender could not be told")
         if written.new:
@@ -134,7 +182,7 @@ def _settle(batch: list[Post]) -> Written:
             outcome = Internal(retry_after=5)
         else:
             log.warning("the database failed a batch", extra={"messages": len(batch)})
-        return Written([(post, outcome) for post in batch], [])
+        return Written([Answer(post, outcome) for post in batch], [])
 
 
 def _commit(batch: list[Post]) -> Written:
@@ -154,16 +202,16 @@ def _commit(batch: list[Post]) -> Written:
     except IntegrityError:
         if len(batch) == 1:
             log.exception("a message could not be written")
-            return Written([(batch[0], Internal())], [])
+            return Written([Answer(batch[0], Internal())], [])
     # Each on its own, outage or not: what was written before one must still be acked.
     alone = [_settle([post]) for post in batch]
     return Written(
-        [outcome for one in alone for outcome in one.outcomes],
+        [answer for one in alone for answer in one.answers],
         [message for one in alone for message in one.new],
     )
 
 
-def _append(db: Connection, batch: list[Post], known: Mapping[Key, MessageFrame]) -> Written:
+def _append(db: Connection, batch: list[Post], known: Mapping[Key | None, MessageFrame]) -> Written:
     """Give the posts that are not known yet their numbers, and insert them."""
     firsts: dict[Key, Post] = {}
     fresh = [
@@ -191,25 +239,28 @@ def _append(db: Connection, batch: list[Post], known: Mapping[Key, MessageFrame]
     ]
     written = dict(zip(accepted, _insert(db, accepted, rows), strict=True))
 
-    def outcome(post: Post) -> Outcome:
-        first = firsts.get(post.key, post) if post.key else post
-        if message := written.get(first) or (known.get(post.key) if post.key else None):
-            return message
+    def answer(post: Post) -> Answer:
+        if post.key in known:
+            return Answer(post, known[post.key], repeat=True)
+        first = firsts[post.key] if post.key else post
+        outcome: Outcome
         if first in strays:
             sentence = "There is no such message in this room."
-            return Invalid(sentence, errors={"reply_to": [sentence]})
-        return NotFound("There is no such room.")
+            outcome = Invalid(sentence, errors={"reply_to": [sentence]})
+        else:
+            outcome = written.get(first) or NotFound("There is no such room.")
+        return Answer(post, outcome, repeat=first is not post)
 
-    return Written([(post, outcome(post)) for post in batch], list(written.values()))
+    return Written([answer(post) for post in batch], list(written.values()))
 
 
 def _strays(db: Connection, posts: list[Post]) -> set[Post]:
     """Those that answer a message which is not in their room."""
-    answers = [post for post in posts if post.reply_to]
-    if not answers:
+    targets = {post: post.reply_to for post in posts if post.reply_to}
+    if not targets:
         return set()
-    rooms = messages.rooms_of(db, {post.reply_to for post in answers if post.reply_to})
-    return {post for post in answers if rooms.get(post.reply_to or 0) != post.room}
+    rooms = messages.rooms_of(db, targets.values())
+    return {post for post, target in targets.items() if rooms.get(target) != post.room}
 
 
 def _take_numbers(db: Connection, counts: Mapping[int, int]) -> dict[int, Iterator[int]]:

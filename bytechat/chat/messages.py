@@ -15,6 +15,9 @@ from . import schemas
 
 M = TypeVar("M", bound=schemas.Message)
 
+#: Characters of the texts on a page of changes, about.
+PAGE_CHARACTERS = 100_000
+
 #: In the order of the Struct's fields; the two of the user come where the user stands.
 _select = select(
     Message.id,
@@ -78,6 +81,27 @@ def rooms_of(db: Connection, ids: Iterable[int]) -> dict[int, int]:
     """The room of each of these messages, by the message's id."""
     rows = db.execute(select(Message.id, Message.room_id).where(Message.id.in_(ids)))
     return {row.id: row.room_id for row in rows}
+
+
+def changes(
+    db: Connection, room_id: int, query: schemas.ChangesQuery, head: int
+) -> schemas.Changes:
+    """A page of what changed in a room, whose ``head`` was just read.
+
+    It may be shorter than asked for: it has about PAGE_CHARACTERS at most, as making it holds
+    everybody else up, and a socket that is given it has a bounded outbox.
+    """
+    found = changed_since(db, room_id, query.since, query.limit + 1, schemas.Message)
+    page: list[schemas.Message] = []
+    size = 0
+    for message in found[: query.limit]:
+        size += len(message.text)
+        if page and size > PAGE_CHARACTERS:
+            break
+        page.append(message)
+    # Another worker may have written between the reading of the head and that of the messages.
+    head = max([head, *(message.rev for message in page[-1:])])
+    return schemas.Changes(page, head, more=len(page) < len(found))
 
 
 def changed_since(db: Connection, room_id: int, rev: int, limit: int, cls: type[M]) -> list[M]:

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from functools import partial
 from time import monotonic
 
 from ..config import Settings
-from ..errors import ApiError, Internal, Invalid, NotFound
+from ..errors import ApiError, Internal, Invalid, NotFound, from_database
 from ..models import LOBBY
 from ..realtime.closing import Code
 from ..realtime.connection import Connection
-from . import frames, messages
+from ..storage import transaction
+from . import frames, messages, rooms
 from .handshake import Admission
-from .journal import Outcome, Post
+from .journal import Answer, Post
 from .runtime import Runtime
+from .schemas import CHANGES_MAX, ChangesQuery
 
 log = logging.getLogger(__name__)
 
 #: Refused frames in REFUSED_SECONDS after which a client is broken, and closed with 4400.
 REFUSED_MAX = 20
 REFUSED_SECONDS = 60.0
+
+
+#: Changes that a client may be behind; one that is further behind loads the newest page instead.
+#: One that is ahead of the log knows another one (the database was restored from a backup).
+RESET_AFTER = 1000
 
 
 class Peer:
@@ -52,18 +58,22 @@ class Peer:
                 self._say(LOBBY, text)
                 return
             frame = frames.decode(text)
-            client_id = frame.client_id
             if isinstance(frame, frames.Send):
-                self._say(frame.room, frame.text, frame.client_id, frame.reply_to)
+                client_id = frame.client_id
+                self._say(frame.room, frame.text, client_id, frame.reply_to)
+            elif isinstance(frame, frames.Sync):
+                self._sync(frame)
             else:
                 self._connection.push(frames.encode(frames.Pong(frame.client_id)))
         except frames.Refused as refused:
             self._refuse(refused.error, refused.client_id)
         except ApiError as error:
             self._refuse(error, client_id)
-        except Exception:
-            log.exception("a frame failed")
-            self._refuse(Internal(), client_id)
+        except Exception as error:
+            unavailable = from_database(error)
+            if unavailable is None:
+                log.exception("a frame failed")
+            self._refuse(unavailable or Internal(), client_id)
 
     def _say(
         self,
@@ -73,26 +83,42 @@ class Peer:
         reply_to: int | None = None,
     ) -> None:
         messages.check_text(text, self._text_max)
+        post = Post(self._user, self._room_id(room), text, self._answered, client_id, reply_to)
+        self._runtime.journal.submit(post)
+
+    def _answered(self, answers: list[Answer]) -> None:
+        """The journal's answers to what was said, after the commit: one write for all acks."""
+        acks = []
+        for post, outcome, _repeat in answers:
+            if isinstance(outcome, ApiError):
+                self._refuse(outcome, post.client_id)
+            else:
+                acks.append(frames.encode(frames.ack(outcome, post.client_id)))
+        if acks:
+            self._connection.push(b"".join(acks))
+
+    def _sync(self, sync: frames.Sync) -> None:
+        """Give a page of what changed, once the peer has taken what it was given before.
+
+        It is subscribed already, so what is committed after this page was read is pushed.
+        """
+        room_id = self._room_id(sync.room)
+        self._connection.flush()
+        with transaction() as db:
+            head = rooms.heads(db, [room_id])[room_id]
+            if 0 <= head - sync.since <= RESET_AFTER:
+                query = ChangesQuery(sync.since, CHANGES_MAX)
+                found = messages.changes(db, room_id, query, head)
+                page = frames.SyncPage(found.messages, found.head, found.more, room=room_id)
+            else:
+                page = None
+        self._connection.push(frames.encode(page or frames.Reset(room_id, head)))
+
+    def _room_id(self, room: int | str) -> int:
         room_id = self._room_ids.get(room)
         if room_id is None:
             raise NotFound("There is no such room, or you are not in it.")
-        told = partial(self._told, client_id)
-        self._runtime.journal.submit(Post(self._user, room_id, text, told, client_id, reply_to))
-
-    def _told(self, client_id: str | None, outcome: Outcome) -> None:
-        """The journal's answer, after the commit."""
-        if isinstance(outcome, ApiError):
-            self._refuse(outcome, client_id)
-            return
-        ack = frames.Ack(
-            client_id=client_id,
-            id=outcome.id,
-            room=outcome.room,
-            seq=outcome.seq,
-            rev=outcome.rev,
-            created_at=outcome.created_at,
-        )
-        self._connection.push(frames.encode(ack))
+        return room_id
 
     def _refuse(self, error: ApiError, client_id: str | None) -> None:
         answer = frames.Error(error.code, error.detail, client_id, error.retry_after)

@@ -12,6 +12,12 @@ from ..api import BIGINT_MAX
 from ..auth.schemas import Account
 
 PAGE_MAX = 200
+CHANGES_MAX = 500
+
+CLIENT_ID_MAX = 64
+
+#: A NUL is refused: PostgreSQL cannot store it, and nobody types it.
+ClientId = Annotated[str, Meta(min_length=1, max_length=CLIENT_ID_MAX, pattern=r"^[^\x00]*$")]
 
 Id = Annotated[int, Meta(ge=1, le=BIGINT_MAX)]
 Seq = Annotated[int, Meta(ge=0, le=BIGINT_MAX)]
@@ -43,6 +49,12 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     reply_to: int | None = None
 
 
+class NewMessage(msgspec.Struct, forbid_unknown_fields=True):
+    text: str
+    client_id: ClientId | None = None
+    reply_to: Id | None = None
+
+
 class HistoryQuery(msgspec.Struct, forbid_unknown_fields=True):
     limit: Annotated[int, Meta(ge=1, le=PAGE_MAX)] = 50
     before: Seq | None = None
@@ -57,3 +69,18 @@ class History(msgspec.Struct):
     has_before: bool
     has_after: bool
     head: int
+
+
+class ChangesQuery(msgspec.Struct, forbid_unknown_fields=True):
+    since: Seq
+    limit: Annotated[int, Meta(ge=1, le=CHANGES_MAX)] = 200
+
+
+class Changes(msgspec.Struct):
+    """Messages that are new or have changed after a rev, ascending by rev."""
+
+    messages: list[Message]
+    #: The last number taken in the room.
+    head: int
+    #: Whether there are others after these.
+    more: bool

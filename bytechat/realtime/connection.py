@@ -13,13 +13,14 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
-from threading import Lock
+from threading import Event, Lock
 from time import monotonic, sleep
 from typing import Any
 
 from wsproto.connection import Connection as Protocol
 from wsproto.connection import ConnectionState, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
+from wsproto.events import Event as Received
 from wsproto.frame_protocol import FrameProtocol
 
 from .closing import Code
@@ -71,6 +72,7 @@ class Connection:
     __slots__ = (
         "_closing",
         "_deadline",
+        "_emptied",
         "_frame_max",
         "_inflight",
         "_lock",
@@ -121,6 +123,7 @@ class Connection:
         self._waiting = 0  # bytes in the outbox, and what keeping them costs
         self._inflight = 0  # chunks at its head that the writer has handed to the kernel
         self._writing = False
+        self._emptied: Event | None = None  # when the reader waits for it
         self._opened = False
         self._closing = False
         self._deadline = 0.0
@@ -144,6 +147,17 @@ class Connection:
             if not self._closing:
                 self._put(data)
 
+    def flush(self) -> None:
+        """Wait until the peer has taken what it was sent. For the reader alone: it reads no more.
+
+        Ends when the socket does, which is when the peer is silent, or too slow for what is pushed.
+        """
+        with self._lock:
+            if not self._outbox:
+                return
+            self._emptied = emptied = Event()
+        emptied.wait()
+
     def close(self, code: Code, reason: str = "") -> None:
         """Send a close frame, once, after all that was pushed before it."""
         with self._lock:
@@ -164,6 +178,7 @@ class Connection:
         with self._lock:
             self._closing = True
             self._outbox.clear()
+            self._tell_emptied()
         with suppress(OSError):
             self._raw.shutdown(socket.SHUT_RDWR)
 
@@ -213,12 +228,18 @@ class Connection:
                     self._inflight = len(chunks)
                     if not chunks:
                         self._writing = False
+                        self._tell_emptied()
                         return
                 sent = self._sock.sendmsg(chunks)  # waits for room
                 with self._lock:
                     self._discard(sent)
         except OSError:
             self.abandon()
+
+    def _tell_emptied(self) -> None:
+        if self._emptied:
+            self._emptied.set()
+            self._emptied = None
 
     def _discard(self, sent: int) -> None:
         """Take ``sent`` bytes off the head of the outbox. With the lock held."""
@@ -265,7 +286,7 @@ class Connection:
             with suppress(OSError):
                 self._raw.shutdown(socket.SHUT_WR)
 
-    def _handle(self, event: Event, receive: Receiver) -> bool:
+    def _handle(self, event: Received, receive: Receiver) -> bool:
         """Act on an event; True if it was the peer's close frame."""
         if isinstance(event, CloseConnection):
             if self._protocol.state is ConnectionState.OPEN:  # no frame: the parser has given up

@@ -1,4 +1,4 @@
-"""GET /rooms/{room}/messages: pages of a room's log, ascending, and what is before and after."""
+"""A room over HTTP: its pages, ascending, what is before and after, and its changes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def say(app: Flask, room: int, *texts: str, client_id: str | None = None) -> Non
     """Alice, whose id is 1, says this."""
     journal = Journal(app, publish=lambda _new: None)
     alice = Account(1, "alice")
-    journal._write([Post(alice, room, text, lambda _outcome: None, client_id) for text in texts])
+    journal._write([Post(alice, room, text, lambda _answers: None, client_id) for text in texts])
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -264,3 +264,68 @@ def test_two_cursors_are_not_both_taken(shared: Shared, names: set[str]) -> None
     query = "&".join(f"{name}=5" for name in names)
     answer = shared.client.get(f"/rooms/lobby/messages?{query}", headers=shared.alice)
     assert set(problem(answer, 422, "validation")["errors"]) == names
+
+
+# Changes, and saying something: what is written is seen in live tests.
+
+
+BAD_CHANGES = {
+    "": "since",
+    "since=": "since",
+    "since=x": "since",
+    "since=-1": "since",
+    "since=9223372036854775808": "since",
+    "since=0&limit=0": "limit",
+    "since=0&limit=501": "limit",
+    "since=0&before=1": "before",
+}
+
+
+@pytest.mark.parametrize("query", BAD_CHANGES)
+def test_a_bad_question_for_changes_says_which_part(shared: Shared, query: str) -> None:
+    answer = shared.client.get(f"/rooms/lobby/changes?{query}", headers=shared.alice)
+    assert BAD_CHANGES[query] in problem(answer, 422, "validation")["errors"]
+
+
+def test_changes_of_a_room_that_one_is_not_in_are_not_to_be_seen(shared: Shared) -> None:
+    for room in ("hidden", "99"):
+        answer = shared.client.get(f"/rooms/{room}/changes?since=0", headers=shared.alice)
+        problem(answer, 404, "not_found")
+
+
+def test_changes_are_pages_of_the_log_by_rev(shared: Shared) -> None:
+    answer = shared.client.get("/rooms/lobby/changes?since=3&limit=4", headers=shared.alice)
+    found = answer.get_json()
+    assert [message["rev"] for message in found["messages"]] == [4, 5, 6, 7]
+    assert (found["more"], found["head"]) == (True, HEAD)
+    last = shared.client.get("/rooms/lobby/changes?since=9", headers=shared.alice).get_json()
+    assert [message["rev"] for message in last["messages"]] == [10]
+    assert (last["more"], last["head"]) == (False, HEAD)
+
+
+BAD_MESSAGES: dict[str, tuple[object, str]] = {
+    "no text": ({}, "text"),
+    "blank": ({"text": " "}, "text"),
+    "too long": ({"text": "я" * 4001}, "text"),
+    "NUL": ({"text": "a\0b"}, "text"),
+    "a number": ({"text": 1}, "text"),
+    "a long client_id": ({"text": "hi", "client_id": "c" * 65}, "client_id"),
+    "an empty client_id": ({"text": "hi", "client_id": ""}, "client_id"),
+    "a reply to zero": ({"text": "hi", "reply_to": 0}, "reply_to"),
+    "an unknown field": ({"text": "hi", "room": 1}, "room"),
+}
+
+
+@pytest.mark.parametrize(("body", "field"), BAD_MESSAGES.values(), ids=BAD_MESSAGES)
+def test_a_bad_message_is_refused_and_says_which_part(
+    shared: Shared, body: object, field: str
+) -> None:
+    answer = shared.client.post("/rooms/lobby/messages", json=body, headers=shared.alice)
+    assert field in problem(answer, 422, "validation")["errors"]
+
+
+def test_nothing_is_said_in_a_room_that_one_is_not_in(shared: Shared) -> None:
+    for room in ("hidden", "99", "3"):
+        body = {"text": "hi"}
+        answer = shared.client.post(f"/rooms/{room}/messages", json=body, headers=shared.alice)
+        problem(answer, 404, "not_found")

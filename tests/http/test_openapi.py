@@ -71,7 +71,8 @@ def test_what_is_sent_may_have_no_other_fields(description: dict[str, Any]) -> N
 def test_the_parts_of_addresses_and_queries_are_described(description: dict[str, Any]) -> None:
     history = description["paths"]["/rooms/{room}/messages"]["get"]
     where = {parameter["name"]: parameter["in"] for parameter in history["parameters"]}
-    assert where == {"room": "path", "limit": "query", "before": "query", "after": "query"}
+    queries = dict.fromkeys(["limit", "before", "after", "around"], "query")
+    assert where == {"room": "path", **queries}
 
 
 def test_what_needs_a_token_says_so_and_says_what_comes_without(

@@ -48,8 +48,10 @@ class Person:
     def get(self, path: str) -> requests.Response:
         return requests.get(self.server.url + path, headers=self.headers, timeout=SECONDS)
 
-    def post(self, path: str) -> requests.Response:
-        return requests.post(self.server.url + path, headers=self.headers, timeout=SECONDS)
+    def post(self, path: str, body: object = None) -> requests.Response:
+        return requests.post(
+            self.server.url + path, json=body, headers=self.headers, timeout=SECONDS
+        )
 
     @property
     def headers(self) -> dict[str, str]:
@@ -57,7 +59,14 @@ class Person:
 
     def talk(self) -> Talk:
         """A socket of theirs."""
-        return Talk(connect(self.server.ws_url, additional_headers=self.headers, compression=None))
+        return Talk(
+            connect(
+                self.server.ws_url,
+                additional_headers=self.headers,
+                compression=None,
+                max_queue=None,  # a close would wait for whoever has not read everything
+            )
+        )
 
     def history(self, query: str = "limit=200") -> list[Frame]:
         answer = self.get(f"/rooms/lobby/messages?{query}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -41,11 +42,11 @@ def rows(page: Path) -> list[list[str]]:
     ]
 
 
-def section(page: Path, heading: str) -> str:
+def section(text: str, heading: str) -> str:
     """What stands under a heading, up to the next of its level."""
-    text = f"\n{page.read_text()}"
+    text = f"\n{text}"
     level = re.search(rf"\n(#+) {re.escape(heading)}\n", text)
-    assert level, f"{page.name} has no heading {heading!r}"
+    assert level, f"there is no heading {heading!r}"
     rest = text[level.end() :]
     end = re.search(rf"\n#{{1,{len(level[1])}}} ", rest)
     return rest[: end.start()] if end else rest
@@ -99,8 +100,7 @@ def test_each_frame_is_documented_with_its_fields(
     frame: type[msgspec.Struct], heading: str
 ) -> None:
     tag = str(frame.__struct_config__.tag)
-    assert f"### `{tag}`" in section(DOCS / "websocket.md", heading)
-    text = section(DOCS / "websocket.md", f"`{tag}`")
+    text = section(section((DOCS / "websocket.md").read_text(), heading), f"`{tag}`")
     for field in frame.__struct_fields__:
         assert f"`{field}`" in text or f'"{field}"' in text, field
     assert f'{{"type": "{tag}"' in text.replace('{\n  "type"', '{"type"')
@@ -174,10 +174,15 @@ def test_links_lead_somewhere(page: Path) -> None:
         linked = (page.parent / path).resolve() if path else page
         assert linked.exists(), target
         if anchor:
-            headings = re.findall(r"(?m)^#+ (.+)$", linked.read_text())
-            assert anchor in {_anchor(heading) for heading in headings}, target
+            assert anchor in _anchors(linked.read_text()), target
 
 
-def _anchor(heading: str) -> str:
-    """As GitHub makes it."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+def _anchors(text: str) -> set[str]:
+    """As GitHub makes them: the second heading of a name gets a number."""
+    seen: Counter[str] = Counter()
+    anchors = set()
+    for heading in re.findall(r"(?m)^#+ (.+)$", text):
+        anchor = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        anchors.add(f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor)
+        seen[anchor] += 1
+    return anchors

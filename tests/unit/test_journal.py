@@ -14,7 +14,7 @@ from bytechat.auth.schemas import Account
 from bytechat.chat import journal as module
 from bytechat.chat import messages
 from bytechat.chat.frames import MessageFrame
-from bytechat.chat.journal import Journal, Outcome, Post
+from bytechat.chat.journal import Answer, Journal, Outcome, Post, Sender
 from bytechat.errors import ApiError, Internal, Invalid, NotFound, TooBusy, Unavailable
 from bytechat.extensions import db
 from bytechat.models import Message, Room, User, now
@@ -68,11 +68,13 @@ class Desk:
         reply_to: int | None = None,
         done: Callable[[Outcome], None] | None = None,
     ) -> Post:
-        def tell(outcome: Outcome) -> None:
+        def tell(answers: list[Answer]) -> None:
+            (answer,) = answers
+            assert answer.post.text == text
             self.happened.append("told")
-            self.told.append((text, outcome))
+            self.told.append((text, answer.outcome))
             if done:
-                done(outcome)
+                done(answer.outcome)
 
         author = Account(user, {1: "alice", 2: "bob"}.get(user, "nobody"))
         return Post(author, room, text, tell, client_id, reply_to)
@@ -383,6 +385,41 @@ def test_each_sender_is_told_once(desk: Desk) -> None:
         desk.post("nobody's", user=99),
     )
     assert sorted(text for text, _ in desk.told) == ["0", "1", "2", "3", "4", "5", "nobody's"]
+
+
+def test_a_sender_is_told_of_all_its_posts_of_a_batch_at_once(desk: Desk) -> None:
+    boxes: dict[str, list[list[tuple[str, bool]]]] = {"alice": [], "bob": []}
+
+    def post(name: str, text: str) -> Post:
+        def sender(answers: list[Answer]) -> None:
+            boxes[name].append([(answer.post.text, answer.repeat) for answer in answers])
+
+        senders.setdefault(name, sender)
+        return Post(Account(1, "alice"), LOBBY, text, senders[name], text)
+
+    senders: dict[str, Sender] = {}
+    told = [("alice", "1"), ("bob", "2"), ("alice", "3"), ("alice", "1"), ("bob", "2")]
+    desk.journal._write([post(name, text) for name, text in told])
+    assert boxes == {
+        "alice": [[("1", False), ("3", False), ("1", True)]],
+        "bob": [[("2", False), ("2", True)]],
+    }
+
+
+def test_whoever_waits_for_an_answer_gets_it_or_is_told_to_send_it_again(desk: Desk) -> None:
+    author = Account(1, "alice")
+    with pytest.raises(Unavailable) as nobody_writes:
+        desk.journal.write(author, LOBBY, "hi", "c1", None, seconds=0.01)
+    assert nobody_writes.value.retry_after
+    writer = Thread(target=desk.journal.step)
+    writer.start()
+    writer.join()
+    writer = Thread(target=desk.journal.step)
+    writer.start()
+    answer = desk.journal.write(author, LOBBY, "hi", "c1", None, seconds=SECONDS)
+    writer.join()
+    assert answer.repeat
+    assert [text for *_, text in desk.rows()] == ["hi"]
 
 
 def test_a_sender_who_cannot_be_told_does_not_keep_the_others_waiting(desk: Desk) -> None:

@@ -57,7 +57,7 @@ def under(name: str, *packages: str) -> bool:
 def test_this_test_sees_imports_of_every_kind(tmp_path: Path) -> None:
     path = PACKAGE / "chat" / "peer.py"
     seen = set(imports(path))
-    assert {"logging", "functools.partial"} <= seen
+    assert {"logging", "collections.deque"} <= seen
     assert "bytechat.config.Settings" in seen
     assert "bytechat.realtime.connection.Connection" in seen
     assert "bytechat.chat.frames" in seen
