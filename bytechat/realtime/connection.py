@@ -141,11 +141,14 @@ class Connection:
             self._opened = True
             self._put(held)
 
-    def push(self, data: bytes) -> None:
-        """Send whole frames, or keep them in the outbox; one that overflows closes with 4408."""
+    def push(self, *chunks: bytes) -> None:
+        """Send whole frames, or keep them in the outbox; one that overflows closes with 4408.
+
+        Chunks are kept as they are, so that many connections may share them.
+        """
         with self._lock:
             if not self._closing:
-                self._put(data)
+                self._put(*chunks)
 
     def flush(self) -> None:
         """Wait until the peer has taken what it was sent. For the reader alone: it reads no more.
@@ -182,21 +185,26 @@ class Connection:
         with suppress(OSError):
             self._raw.shutdown(socket.SHUT_RDWR)
 
-    def _put(self, data: bytes) -> None:
+    def _put(self, *chunks: bytes) -> None:
         """Write what the socket takes at once, keep the rest in order. Call with the lock held."""
-        chunk: bytes | memoryview = data
+        sent = 0
         if self._opened and not self._outbox:
             try:
-                sent = self._raw.send(data, socket.MSG_DONTWAIT)
+                if len(chunks) == 1:
+                    sent = self._raw.send(chunks[0], socket.MSG_DONTWAIT)
+                else:
+                    sent = self._raw.sendmsg(chunks[:CHUNKS_AT_ONCE], (), socket.MSG_DONTWAIT)
             except BlockingIOError:
-                sent = 0
+                pass
             except OSError:
                 return  # the peer is gone; the reader learns it from its own recv
-            if sent == len(data):
-                return
-            chunk = memoryview(data)[sent:]
-        self._outbox.append(chunk)
-        self._waiting += len(chunk) + CHUNK_COST
+        for chunk in chunks:
+            if sent < len(chunk):
+                self._outbox.append(memoryview(chunk)[sent:] if sent else chunk)
+                self._waiting += len(chunk) - sent + CHUNK_COST
+            sent = max(0, sent - len(chunk))
+        if not self._outbox:
+            return
         if self._outbox_max and self._waiting > self._outbox_max:
             self._overflow()
         if self._opened and not self._writing:

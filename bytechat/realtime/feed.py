@@ -6,8 +6,9 @@ from collections import Counter, deque
 
 from .connection import Connection
 
-#: Bytes that are given out at once, about: a quarter of the outbox of a member.
-PORTION = 262_144
+#: Bytes that may wait to be given out, about. What is said beyond that is read from the database
+#: when there is room: a room that is said more in than can be given out costs time, not memory.
+RING_BYTES = 4_194_304
 
 #: Frames that may wait for a gap to be filled.
 EARLY_MAX = 1000
@@ -17,14 +18,15 @@ class Feed:
     """Frames in the order of their revs, from ``head`` on, each to be given to every member once.
 
     ``head`` is the rev up to which the members have been given everything; ``newest`` the rev up to
-    which frames have been taken in. Not locked: the hub's lock guards it.
+    which frames have been taken in; ``ring`` what is between. Not locked: the hub's lock guards it.
     """
 
-    __slots__ = ("behind", "early", "fresh", "head", "members", "newest", "online")
+    __slots__ = ("_size", "behind", "early", "head", "members", "newest", "online", "ring")
 
     def __init__(self, head: int) -> None:
         self.head = self.newest = head
-        self.fresh: deque[tuple[int, bytes]] = deque()
+        self.ring: deque[tuple[int, bytes]] = deque()
+        self._size = 0  # of the ring, in bytes
         #: Whether the database is known to have more, after ``newest``, than was offered here.
         self.behind = False
         #: Frames by rev that came before their turn: they wait for the gap to be filled.
@@ -34,13 +36,19 @@ class Feed:
         self.online: Counter[int] = Counter()
 
     @property
+    def full(self) -> bool:
+        return self._size >= RING_BYTES
+
+    @property
     def gap(self) -> bool:
-        """Whether something between must be read from the database."""
-        return self.behind or bool(self.early)
+        """Whether something must be read from the database, and there is room for it."""
+        return (self.behind or bool(self.early)) and not self.full
 
     def offer(self, rev: int, frame: bytes) -> None:
         """Take a frame that is the next one; a later one shows that some were missed."""
-        if rev == self.newest + 1:
+        if self.full:
+            self.behind = self.behind or rev > self.newest
+        elif rev == self.newest + 1:
             self._append(rev, frame)
             self._append_early()
         elif len(self.early) >= EARLY_MAX:
@@ -56,7 +64,8 @@ class Feed:
         self._append_early()
 
     def _append(self, rev: int, frame: bytes) -> None:
-        self.fresh.append((rev, frame))
+        self.ring.append((rev, frame))
+        self._size += len(frame)
         self.newest = rev
 
     def _append_early(self) -> None:
@@ -65,18 +74,15 @@ class Feed:
         if self.early:
             self.early = {rev: frame for rev, frame in self.early.items() if rev > self.newest}
 
-    def take(self) -> tuple[bytes, list[Connection]]:
-        """What is owed, as one bytes object for all to share, and the members to give it to.
-
-        Not more than a portion at a time, so that a burst does not overflow the outbox of a member
-        who reads; what is over is left for the next pass.
-        """
+    def take(self, portion: int) -> bytes:
+        """What is owed, as one bytes object for all members to share; about this many bytes."""
         frames, size = [], 0
-        while self.fresh and size < PORTION:
-            self.head, frame = self.fresh.popleft()
+        while self.ring and size < portion:
+            self.head, frame = self.ring.popleft()
             frames.append(frame)
             size += len(frame)
-        return b"".join(frames), list(self.members)
+        self._size -= size
+        return b"".join(frames)
 
     def add(self, connection: Connection) -> None:
         self.members.add(connection)

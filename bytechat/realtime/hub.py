@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from threading import Event, Lock
 
 from .connection import Connection
@@ -17,6 +18,13 @@ SLICE = 250
 
 #: Frames that are read from the database at once.
 PAGE = 500
+
+#: Rooms whose gaps are filled between two passes: a millisecond or two each, from the database.
+GAPS_AT_ONCE = 8
+
+#: Bytes that are given out in one pass, about: a quarter of the outbox of a member, so that a burst
+#: does not overflow that of one who reads.
+PORTION = 262_144
 
 #: Reads a room's frames after a rev: (room, since, limit) -> [(rev, frame)], ascending. May raise.
 Reader = Callable[[int, int, int], list[tuple[int, bytes]]]
@@ -33,7 +41,8 @@ class Hub:
         self._lock = Lock()
         self._connections: set[Connection] = set()
         self._feeds: dict[int, Feed] = {}
-        self._news: set[int] = set()  # rooms with something to do
+        self._news: dict[int, None] = {}  # rooms with something to give out, in their turn
+        self._gaps: dict[int, None] = {}  # rooms of which something must be read first
         self._ring = Event()
 
     def __len__(self) -> int:
@@ -51,11 +60,9 @@ class Hub:
                     feed = self._feeds[room] = Feed(head)
                     # What was committed between that look and this line was offered to nobody.
                     feed.behind = True
-                    self._news.add(room)
+                    self._note(room, feed)
                 feed.add(connection)
-            starts = {room: self._feeds[room].head for room in heads}
-        self._ring.set()
-        return starts
+            return {room: self._feeds[room].head for room in heads}
 
     def leave(self, connection: Connection, rooms: Iterable[int]) -> None:
         """Take the connection out of the registry."""
@@ -88,8 +95,7 @@ class Hub:
             for room, rev, frame in frames:
                 if feed := self._feeds.get(room):
                     feed.offer(rev, frame)
-                    self._news.add(room)
-        self._ring.set()
+                    self._note(room, feed)
 
     def compare(self, heads: Mapping[int, int]) -> None:
         """Look for rooms whose head in the database is past what was offered here."""
@@ -98,56 +104,75 @@ class Hub:
                 feed = self._feeds.get(room)
                 if feed and head > feed.newest:
                     feed.behind = True
-                    self._news.add(room)
-        self._ring.set()
+                    self._note(room, feed)
 
     def step(self) -> None:
-        """Wait for news, and give out what there is: one pass over the members of each room.
+        """Wait for news, and give out what there is: one pass, one write for each member.
 
         While a pass goes over the members, new frames gather; the next one writes them all at once.
         """
         self._ring.wait()
         self._ring.clear()
-        with self._lock:
-            news, self._news = self._news, set()
-        for room in news:
-            self._deliver(room)
-        time.sleep(0)
-
-    def _deliver(self, room: int) -> None:
-        self._catch_up(room)
-        with self._lock:
-            feed = self._feeds.get(room)
-            batch, members = feed.take() if feed else (b"", [])
-            if feed and feed.fresh:
-                self._news.add(room)
-                self._ring.set()
-        if not batch:
-            return
-        for position, connection in enumerate(members, start=1):
-            connection.push(batch)
+        for position, (connection, batches) in enumerate(self._take().items(), start=1):
+            connection.push(*batches)
             if position % SLICE == 0:
                 time.sleep(0)
+        self._catch_up()
+        time.sleep(0)
 
-    def _catch_up(self, room: int) -> None:
-        """Fill the room's gap from the database, if it has one. No lock is held meanwhile."""
+    def _take(self) -> dict[Connection, list[bytes]]:
+        """What each member is owed: the batches of their rooms, shared and not copied."""
+        owed: dict[Connection, list[bytes]] = {}
+        left = PORTION
         with self._lock:
-            feed = self._feeds.get(room)
-            if feed is None or not feed.gap:
-                return
-            feed.behind = False  # what is found out from now on may be after what is read
-            since = feed.newest
-        try:
-            frames = self._read_since(room, since, PAGE)
-        except Exception as error:
-            # The database, most likely; the next comparison of heads tries again.
-            log.warning("a room could not be read", extra={"room": room, "error": repr(error)})
+            for room in list(self._news):
+                if left <= 0:
+                    break  # in the next pass these come first
+                del self._news[room]
+                if feed := self._feeds.get(room):
+                    batch = feed.take(left)
+                    left -= len(batch)
+                    self._note(room, feed)
+                    if batch:
+                        for connection in feed.members:
+                            owed.setdefault(connection, []).append(batch)
+            if self._news:
+                self._ring.set()
+        return owed
+
+    def _note(self, room: int, feed: Feed) -> None:
+        """See that the room's turn comes, if it has something to do. With the lock held."""
+        if feed.ring:
+            self._news[room] = None
+        if feed.gap:
+            self._gaps[room] = None
+        if self._news or self._gaps:
+            self._ring.set()
+
+    def _catch_up(self) -> None:
+        """Fill the gaps of some rooms from the database. No lock is held meanwhile."""
+        with self._lock:
+            rooms = list(islice(self._gaps, GAPS_AT_ONCE))
+        for room in rooms:
             with self._lock:
-                feed.behind = True
-            return
+                del self._gaps[room]
+                feed = self._feeds.get(room)
+                if feed is None or not feed.gap:
+                    continue
+                feed.behind = False  # what is found out from now on may be after what is read
+                since = feed.newest
+            try:
+                frames = self._read_since(room, since, PAGE)
+            except Exception as error:
+                # The database, most likely; the next comparison of heads tries again.
+                log.warning("a room could not be read", extra={"room": room, "error": repr(error)})
+                with self._lock:
+                    feed.behind = True
+                continue
+            with self._lock:
+                feed.fill(frames)
+                feed.behind = feed.behind or len(frames) == PAGE
+                self._note(room, feed)
         with self._lock:
-            feed.fill(frames)
-            feed.behind = feed.behind or len(frames) == PAGE
-            if feed.gap:
-                self._news.add(room)
+            if self._gaps:
                 self._ring.set()

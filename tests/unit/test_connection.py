@@ -245,6 +245,52 @@ def test_what_a_slow_peer_could_not_take_at_once_follows_in_order(make_line: Mak
     assert line.frame() == (TEXT, b"after")
 
 
+@pytest.mark.parametrize("count", [1, 2, 10, 64, 65, 200])
+def test_batches_that_are_pushed_together_arrive_in_order_and_whole(
+    make_line: MakeLine, count: int
+) -> None:
+    line = make_line()
+    line.connection.open(b"")
+    numbers = random.Random(count)
+    texts = [f"{number} ".encode() + b"x" * numbers.randrange(500) for number in range(count)]
+    together = [text_frame(text) for text in texts]
+    for _ in range(100):  # the first ones go through, then the peer's buffers are full
+        line.connection.push(*together)
+    if count > 10:
+        wait_until_quiet(line)
+        assert line.connection._waiting > 0, "the peer was not slow"
+    expected = b"".join(together) * 100
+    assert line.exactly(len(expected)) == expected
+    wait_until(lambda: line.connection._waiting == 0)
+
+
+def test_to_flush_waits_until_the_peer_has_taken_all(make_line: MakeLine) -> None:
+    line = make_line()
+    line.connection.open(b"")
+    line.connection.flush()  # nothing waits
+    line.connection.push(text_frame(b"x" * 500_000))
+    flushed = Thread(target=line.connection.flush)
+    flushed.start()
+    flushed.join(0.05)
+    assert flushed.is_alive(), "the peer has not read yet"
+    assert line.frame() == (TEXT, b"x" * 500_000)
+    flushed.join(SECONDS)
+    assert not flushed.is_alive()
+
+
+def test_a_flush_ends_with_the_socket(make_line: MakeLine) -> None:
+    line = make_line()
+    line.connection.open(b"")
+    line.connection.push(text_frame(b"x" * 500_000))
+    flushed = Thread(target=line.connection.flush)
+    flushed.start()
+    wait_until_quiet(line)
+    line.connection.abandon()
+    flushed.join(SECONDS)
+    assert not flushed.is_alive()
+    line.connection.flush()
+
+
 def test_pushes_while_the_peer_reads_keep_their_order(make_line: MakeLine) -> None:
     line = make_line()
     line.connection.open(b"")

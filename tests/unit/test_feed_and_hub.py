@@ -28,11 +28,13 @@ class Member(Connection):
         self.owner = owner
         self.token = None
         self.given: list[bytes] = []
+        self.writes = 0
         self.on_push: Callable[[], None] | None = None
         self.start = 0
 
-    def push(self, data: bytes) -> None:
-        self.given.append(data)
+    def push(self, *chunks: bytes) -> None:
+        self.writes += 1
+        self.given += chunks
         if self.on_push:
             self.on_push()
 
@@ -212,14 +214,14 @@ def test_a_burst_is_given_out_in_portions_that_no_outbox_is_overflown_by(
 ) -> None:
     alice = join(hub, database)
     settle(hub)
-    database.head, size = 100, feed_module.PORTION // 10
+    database.head, size = 100, module.PORTION // 10
     late: list[Member] = []
     alice.on_push = lambda: late.append(join(hub, database, owner=2))
     hub.publish([(ROOM, rev, frame(rev).ljust(size)) for rev in range(1, 101)])
     settle(hub)
     assert alice.revs == list(range(1, 101))
     assert len(alice.given) == len(late) == 10
-    assert all(len(batch) <= feed_module.PORTION + size for batch in alice.given)
+    assert all(len(batch) <= module.PORTION + size for batch in alice.given)
     for member in late:  # who came between two portions
         assert member.revs == list(range(member.start + 1, 101))
 
@@ -457,6 +459,111 @@ def test_a_step_waits_for_news(hub: Hub, database: Database) -> None:
     assert alice.revs == [1]
 
 
+# Several rooms.
+
+
+def in_rooms(heads: dict[int, int]) -> Hub:
+    """A hub over as many rooms, each with its head, whose frames all are there to be read."""
+
+    def read_since(room: int, rev: int, limit: int) -> list[tuple[int, bytes]]:
+        return [(r, frame(r)) for r in range(rev + 1, min(heads[room], rev + limit) + 1)]
+
+    return Hub(read_since)
+
+
+def test_who_is_in_several_rooms_with_news_is_written_to_once() -> None:
+    hub = in_rooms(dict.fromkeys(range(1, 11), 0))
+    everywhere, in_two = Member(), Member()
+    hub.join(everywhere, dict.fromkeys(range(1, 11), 0))
+    hub.join(in_two, {3: 0, 4: 0})
+    settle(hub)
+    hub.publish([(room, rev, frame(rev)) for rev in (1, 2) for room in range(1, 11)])
+    settle(hub)
+    assert (everywhere.writes, in_two.writes) == (1, 1)
+    assert everywhere.given == [b"1 2 "] * 10
+    assert in_two.given == [b"1 2 "] * 2
+    shared = {id(batch) for batch in everywhere.given}
+    assert {id(batch) for batch in in_two.given} <= shared, "shared, and not copied"
+
+
+def test_a_pass_gives_out_a_portion_however_many_rooms_have_news(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or somebody in many busy rooms would be given more at once than an outbox holds."""
+    monkeypatch.setattr(module, "PORTION", 20)
+    hub = in_rooms(dict.fromkeys(range(1, 31), 0))
+    alice = Member()
+    hub.join(alice, dict.fromkeys(range(1, 31), 0))
+    settle(hub)
+    hub.publish([(room, 1, frame(1)) for room in range(1, 31)])
+    settle(hub)
+    assert alice.writes == 3
+    assert len(alice.given) == 30
+
+
+def test_a_busy_room_does_not_keep_a_quiet_one_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PORTION", 20)
+    hub = in_rooms({1: 0, 2: 0})
+    alice, bob = Member(), Member()
+    hub.join(alice, {1: 0})
+    hub.join(bob, {2: 0})
+    settle(hub)
+    publish(hub, *range(1, 200), room=1)
+    publish(hub, 1, room=2)
+    for _ in range(2):
+        hub.step()
+    assert bob.revs == [1], "its turn is the pass after that of the busy one"
+    assert len(alice.revs) < 30
+    settle(hub)
+    assert alice.revs == list(range(1, 200))
+
+
+def test_gaps_of_many_rooms_do_not_hold_up_those_that_have_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "GAPS_AT_ONCE", 2)
+    heads = dict.fromkeys(range(1, 21), 0)
+    hub = in_rooms(heads)
+    members = {room: Member() for room in heads}
+    for room, member in members.items():
+        hub.join(member, {room: 0})
+    settle(hub)
+    heads.update(dict.fromkeys(range(1, 20), 5))
+    hub.compare(heads)
+    hub.step()
+    publish(hub, 1, room=20)
+    hub.step()
+    assert members[20].revs == [1]
+    assert sum(member.revs == [1, 2, 3, 4, 5] for member in members.values()) == 2
+    settle(hub)
+    assert all(members[room].revs == [1, 2, 3, 4, 5] for room in range(1, 20))
+
+
+# The ring.
+
+
+def test_what_does_not_fit_the_ring_is_read_from_the_database_in_its_turn(
+    hub: Hub, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A room in which more is said than can be given out costs time, and not memory."""
+    monkeypatch.setattr(feed_module, "RING_BYTES", 100)
+    monkeypatch.setattr(module, "PORTION", 40)
+    alice = join(hub, database)
+    settle(hub)
+    feed = hub._feeds[ROOM]
+    held = []
+    for rev in range(1, 301):
+        database.head = rev
+        publish(hub, rev)
+        held.append(sum(len(kept) for _, kept in feed.ring))
+    assert max(held) <= 104
+    assert not feed.early
+    settle(hub)
+    assert alice.revs == list(range(1, 301))
+    assert database.reads, "the rest was read"
+    assert not feed.ring
+
+
 # Whatever happens, in whatever order.
 
 
@@ -532,7 +639,8 @@ def test_every_member_is_given_every_number_once_whatever_is_lost_late_or_repeat
     world = World()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "PAGE", 3)
-        patch.setattr(feed_module, "PORTION", 5)
+        patch.setattr(module, "PORTION", 5)
+        patch.setattr(feed_module, "RING_BYTES", 12)
         patch.setattr(module.log, "disabled", True)  # of reads that fail on purpose
         for name, number in happenings:
             getattr(world, name)(number)
@@ -548,8 +656,8 @@ def test_a_feed_knows_how_far_it_was_given_and_how_far_it_was_offered() -> None:
     assert (feed.head, feed.newest, feed.gap) == (5, 6, False)
     feed.offer(8, b"8")
     assert (feed.head, feed.newest, feed.gap) == (5, 6, True)
-    assert feed.take() == (b"6", [])
+    assert feed.take(100) == b"6"
     assert (feed.head, feed.newest, feed.gap) == (6, 6, True)
     feed.fill([(7, b"7"), (8, b"8")])
-    assert feed.take() == (b"78", [])
+    assert feed.take(100) == b"78"
     assert (feed.head, feed.newest, feed.gap) == (8, 8, False)

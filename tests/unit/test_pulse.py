@@ -25,8 +25,8 @@ class Peer(Connection):
         self.done: list[object] = []
         self.is_overdue = False
 
-    def push(self, data: bytes) -> None:
-        self.done.append(data)
+    def push(self, *chunks: bytes) -> None:
+        self.done += chunks
 
     def close(self, code: Code, reason: str = "") -> None:
         assert reason
