@@ -36,6 +36,14 @@ def transaction() -> AbstractContextManager[Connection]:
     return db.engine.begin()
 
 
+def reading() -> AbstractContextManager[Connection]:
+    """For a single statement that only reads, and needs no transaction round it.
+
+    On PostgreSQL that is one way to the server and back, instead of three.
+    """
+    return db.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+
+
 def init_app(app: Flask, settings: Settings) -> None:
     """Bind the database and its migrations to the application."""
     options = _sqlite_options() if settings.on_sqlite else _postgresql_options(settings)
@@ -90,7 +98,8 @@ def _tune_sqlite(engine: Engine) -> None:
     def begin_immediate(connection: Any) -> None:
         # A transaction that reads first and takes the write lock later cannot wait for it: it fails
         # at once if another process has written in between (SQLITE_BUSY_SNAPSHOT).
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _postgresql_options(settings: Settings) -> dict[str, Any]:

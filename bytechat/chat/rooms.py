@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, bindparam, exists, func, select
 
 from ..auth.schemas import Account
 from ..errors import NotFound
-from ..models import LOBBY, Member, Room, User
+from ..models import LOBBY, Member, RevokedToken, Room, User
 from . import schemas
 
 # Counted, not stored: a stored number drifts.
@@ -21,7 +21,11 @@ _room = (Room.id, Room.name, Room.kind, Room.topic, Room.head, _members)
 
 # Every socket that opens asks this: one statement, built once.
 _user_and_rooms = (
-    select(User.username, *_room)
+    select(
+        User.username,
+        exists().where(RevokedToken.jti == bindparam("jti")).label("revoked"),
+        *_room,
+    )
     .outerjoin(Member, Member.user_id == User.id)
     .outerjoin(Room, Room.id == Member.room_id)
     .where(User.id == bindparam("user_id"))
@@ -30,12 +34,12 @@ _user_and_rooms = (
 _lobby = select(*_room).where(Room.name == LOBBY)
 
 
-def user_and_rooms(db: Connection, user_id: int) -> tuple[Account, list[schemas.Room]] | None:
-    """The user and the rooms that they are in; None if there is no such user."""
-    rows = db.execute(_user_and_rooms, {"user_id": user_id}).all()
-    if not rows:
+def admitted_by(db: Connection, user_id: int, jti: str) -> tuple[Account, list[schemas.Room]] | None:
+    """The user and the rooms that they are in; None if the token is revoked or the user is gone."""
+    rows = db.execute(_user_and_rooms, {"user_id": user_id, "jti": jti}).all()
+    if not rows or rows[0].revoked:
         return None
-    joined = [schemas.Room(*room) for _, *room in rows if room[0] is not None]
+    joined = [schemas.Room(*room) for _, _, *room in rows if room[0] is not None]
     return Account(user_id, rows[0].username), joined
 
 
