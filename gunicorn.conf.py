@@ -97,10 +97,13 @@ def worker_int(worker: Any) -> None:
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
-    """Leave one whole file behind, if it is SQLite's."""
+    """Wait for the sockets, of which gunicorn knows nothing; leave one whole file of SQLite."""
     from bytechat import storage  # not before the worker is patched
 
     if worker.wsgi:  # it may have failed to load
+        runtime = worker.wsgi.extensions["bytechat.runtime"]
+        runtime.drain()
+        runtime.wait_for_all(STOP_SECONDS)
         storage.close(worker.wsgi)
 
 

@@ -6,7 +6,6 @@ import logging
 from collections import deque
 from time import monotonic
 
-from ..config import Settings
 from ..errors import ApiError, Internal, Invalid, NotFound, from_database
 from ..models import LOBBY
 from ..realtime.closing import Code
@@ -33,14 +32,11 @@ RESET_AFTER = 1000
 class Peer:
     """Answers the frames of one connection. A refused frame leaves the socket open."""
 
-    __slots__ = ("_connection", "_refused_at", "_room_ids", "_runtime", "_text_max", "_user")
+    __slots__ = ("_connection", "_refused_at", "_room_ids", "_runtime", "_user")
 
-    def __init__(
-        self, connection: Connection, admission: Admission, runtime: Runtime, settings: Settings
-    ) -> None:
+    def __init__(self, connection: Connection, admission: Admission, runtime: Runtime) -> None:
         self._connection = connection
         self._runtime = runtime
-        self._text_max = settings.text_max
         self._user = admission.user
         self._room_ids: dict[int | str, int] = {room.id: room.id for room in admission.rooms}
         for room in admission.rooms:
@@ -82,7 +78,7 @@ class Peer:
         client_id: str | None = None,
         reply_to: int | None = None,
     ) -> None:
-        messages.check_text(text, self._text_max)
+        messages.check_text(text, self._runtime.settings.text_max)
         post = Post(self._user, self._room_id(room), text, self._answered, client_id, reply_to)
         self._runtime.journal.submit(post)
 
@@ -104,7 +100,7 @@ class Peer:
         """
         room_id = self._room_id(sync.room)
         self._connection.flush()
-        with transaction() as db:
+        with self._runtime.app.app_context(), transaction() as db:
             head = rooms.heads(db, [room_id])[room_id]
             if 0 <= head - sync.since <= RESET_AFTER:
                 query = ChangesQuery(sync.since, CHANGES_MAX)

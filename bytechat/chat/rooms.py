@@ -34,7 +34,9 @@ _user_and_rooms = (
 _lobby = select(*_room).where(Room.name == LOBBY)
 
 
-def admitted_by(db: Connection, user_id: int, jti: str) -> tuple[Account, list[schemas.Room]] | None:
+def admitted_by(
+    db: Connection, user_id: int, jti: str
+) -> tuple[Account, list[schemas.Room]] | None:
     """The user and the rooms that they are in; None if the token is revoked or the user is gone."""
     rows = db.execute(_user_and_rooms, {"user_id": user_id, "jti": jti}).all()
     if not rows or rows[0].revoked:

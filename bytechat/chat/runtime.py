@@ -45,14 +45,17 @@ RETRY_AFTER = (0.5, 3.0)
 
 
 class Runtime:
-    """One for each application, so one for each worker; ``worker`` is its name in ``hello``."""
+    """One for each application, so one for each worker; ``worker`` is its name in ``hello``.
+
+    What it runs has no request: it pushes the application's context for as long as it needs it.
+    """
 
     def __init__(self, app: Flask, settings: Settings) -> None:
         self.worker = token_hex(4)
         self.hub = Hub(self._read_since)
         self.journal = Journal(app, self._publish)
-        self._app = app
-        self._settings = settings
+        self.app = app
+        self.settings = settings
         self._lock = Lock()
         self._started = False
         self._draining = False
@@ -69,7 +72,7 @@ class Runtime:
         steps: dict[str, Callable[[], None]] = {
             "hub": self.hub.step,
             "journal": self.journal.step,
-            "pulse": lambda: pulse.step(self.hub, self._settings.ping_every),
+            "pulse": lambda: pulse.step(self.hub, self.settings.ping_every),
             "sweep": self._sweep_step,
         }
         for name, step in steps.items():
@@ -83,7 +86,7 @@ class Runtime:
         with self._lock:
             if self._draining:
                 raise Unavailable("This worker is going away; connect again.", retry_after=1)
-            if self._seats >= self._settings.max_sockets:
+            if self._seats >= self.settings.max_sockets:
                 raise Unavailable("This worker has all the sockets it can hold.", retry_after=5)
             self._seats += 1
 
@@ -99,6 +102,12 @@ class Runtime:
         self.journal.flush(FLUSH_SECONDS)
         for connection in self.hub.connections():
             self._say_goodbye(connection)
+
+    def wait_for_all(self, seconds: float) -> None:
+        """Wait until all sockets are closed, at most this long."""
+        deadline = time.monotonic() + seconds
+        while len(self.hub) and time.monotonic() < deadline:
+            time.sleep(0.02)
 
     def welcome(self, connection: Connection, hello: frames.Hello) -> None:
         """Begin to talk; a socket that has missed the drain while it was opened is told here."""
@@ -130,7 +139,7 @@ class Runtime:
     def _sweep_step(self) -> None:
         time.sleep(SWEEP_SECONDS)
         try:
-            with self._app.app_context():
+            with self.app.app_context():
                 self.sweep()
                 if time.monotonic() >= self._purge_at:
                     self._purge()
@@ -141,7 +150,7 @@ class Runtime:
 
     def _purge(self) -> None:
         tokens.purge_expired(now() - PURGE_LATE)
-        accounts.purge_guests(now() - timedelta(hours=self._settings.token_hours) - PURGE_LATE)
+        accounts.purge_guests(now() - timedelta(hours=self.settings.token_hours) - PURGE_LATE)
         self._purge_at = time.monotonic() + PURGE_SECONDS
 
     def _say_goodbye(self, connection: Connection) -> None:
@@ -153,7 +162,7 @@ class Runtime:
         self.hub.publish([(message.room, message.rev, frames.encode(message)) for message in new])
 
     def _read_since(self, room: int, rev: int, limit: int) -> list[tuple[int, bytes]]:
-        with self._app.app_context(), transaction() as db:
+        with self.app.app_context(), transaction() as db:
             changed = messages.changed_since(db, room, rev, limit, frames.MessageFrame)
         return [(message.rev, frames.encode(message)) for message in changed]
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
+import socket
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+import gevent.socket
 from flask import Response, g, request
+from gevent.monkey import is_module_patched
 from simple_websocket import Server
 from wsproto.utilities import RemoteProtocolError
 
@@ -57,7 +61,7 @@ def check_handshake() -> None:
 
 @blueprint.teardown_request
 def leave_seat(_error: BaseException | None) -> None:
-    """The request of a socket ends with it."""
+    """A handshake has failed."""
     if g.pop("seated", False):
         current_runtime().leave_seat()
 
@@ -76,49 +80,68 @@ def give_up(_error: ConnectionError) -> Response:
 
 @sock.route("/ws", bp=blueprint)  # type: ignore[untyped-decorator]
 def ws(server: Server) -> None:
-    """Talk until one side closes."""
+    """Register who has come in, and talk until one side closes.
+
+    Under gunicorn the socket is given to a greenlet of its own, and the request ends here: what
+    gunicorn, Flask and the handshake keep for a request, and the depth of stack at which it runs,
+    would stay as long as the socket. They are more than half of its memory.
+    """
     admission: Admission = g.admission
     settings, runtime = current_settings(), current_runtime()
+    apart = is_module_patched("socket")
     connection = Connection(
-        server.sock,
+        _take_over(server, apart=apart),
         owner=admission.user.id,
         token=admission.token,
         expires_at=admission.expires_at,
         frame_max=settings.frame_max,
         outbox_max=settings.outbox_max,
     )
-    about: dict[str, Any] = {"user": admission.user.username, "address": request.remote_addr}
-    _forget_the_handshake(server)
     runtime.start()
+    g.seated = False  # the seat is the connection's from here on
+    if apart:
+        _thread.start_new_thread(_talk, (connection, admission, runtime, request.remote_addr))
+    else:
+        # Flask's own server shuts the socket down when its handler returns.
+        _talk(connection, admission, runtime, request.remote_addr)
+
+
+def _take_over(server: Server, *, apart: bool) -> socket.socket:
+    """The socket as one that nobody else closes.
+
+    Detached, not duplicated: libev's epoll cannot forget a descriptor that was closed while another
+    one for the same socket is open, and makes its whole set anew at each event of it.
+    """
+    server.connected = False  # its close() must find nothing to do
+    if apart:
+        return gevent.socket.socket(fileno=server.sock.detach())
+    return server.sock.dup()  # type: ignore[no-any-return]
+
+
+def _talk(
+    connection: Connection, admission: Admission, runtime: Runtime, address: str | None
+) -> None:
+    """One socket, from its hello to the line in the log when it is over."""
+    about: dict[str, Any] = {"user": admission.user.username, "address": address}
     heads = runtime.hub.join(connection, {room.id: room.head for room in admission.rooms})
     opened_at = monotonic()
     try:
         log.info("socket opened", extra={**about, "sockets": len(runtime.hub)})
         runtime.welcome(connection, _hello(admission, heads, runtime))
-        connection.serve(Peer(connection, admission, runtime, settings).receive)
+        connection.serve(Peer(connection, admission, runtime).receive)
+    except Exception:
+        log.exception("a socket failed", extra=about)
     finally:
         runtime.hub.leave(connection, heads)
+        runtime.leave_seat()
         about["seconds"] = round(monotonic() - opened_at, 1)
         log.info("socket closed", extra={**about, "code": connection.close_code})
         if admission.token is None:
             _dismiss_guest(admission.user.id, runtime)
 
 
-def _forget_the_handshake(server: Server) -> None:
-    """Drop what was only needed until now: it would be kept, several KiB, as long as the socket.
-
-    simple-websocket has no part from here on; its close() at the end must find nothing to do.
-    """
-    server.connected = False
-    server.ws = None
-    for name in set(g) - {"seated"}:
-        g.pop(name)
-    for name in [name for name in request.environ if name.startswith("HTTP_")]:
-        del request.environ[name]
-
-
 def _hello(admission: Admission, heads: dict[int, int], runtime: Runtime) -> frames.Hello:
-    settings = current_settings()
+    settings = runtime.settings
     for room in admission.rooms:
         room.head = heads[room.id]
     return frames.Hello(
@@ -137,7 +160,8 @@ def _dismiss_guest(user_id: int, runtime: Runtime) -> None:
     if not runtime.journal.flush(FLUSH_SECONDS):
         return  # a last word may be waiting, which needs its author; the purge comes by later
     try:
-        accounts.dismiss_guest(user_id)
+        with runtime.app.app_context():
+            accounts.dismiss_guest(user_id)
     except Exception as error:
         # The socket is closed already: there is nobody to tell.
         if not from_database(error):

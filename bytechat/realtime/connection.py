@@ -1,4 +1,4 @@
-"""One WebSocket: it owns its socket, reads it in the handler's greenlet, and has the one outbox.
+"""One WebSocket: it owns its socket, reads it in its one greenlet, and has the one outbox.
 
 flask-sock has done the handshake; from there on nothing of simple-websocket is used. Its sends
 ignore a short write and may come from two greenlets at once (flask-sock#85, simple-websocket#45),
@@ -261,10 +261,12 @@ class Connection:
             self._waiting -= len(head) + CHUNK_COST
             self._outbox.popleft()
 
-    # Reading: the handler's greenlet alone.
+    # Reading: one greenlet alone.
 
     def serve(self, receive: Receiver) -> None:
-        """Read until either side has closed; hand each message to ``receive``, one at a time.
+        """Read until either side has closed, then close the socket.
+
+        Each message is handed to ``receive``, one at a time.
 
         No more is read before ``receive`` has returned. gevent's recv() lets nobody else run while
         there is something to read, so a peer that floods would have the worker for itself: after
@@ -293,6 +295,7 @@ class Connection:
                 self._outbox.clear()
             with suppress(OSError):
                 self._raw.shutdown(socket.SHUT_WR)
+            self._sock.close()
 
     def _handle(self, event: Received, receive: Receiver) -> bool:
         """Act on an event; True if it was the peer's close frame."""

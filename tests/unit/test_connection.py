@@ -41,6 +41,9 @@ class GreenletSocket:
             except BlockingIOError:
                 select.select([self._sock], [], [])
 
+    def close(self) -> None:
+        self._sock.close()
+
     def sendmsg(self, chunks: list[bytes]) -> int:
         while True:
             try:
