@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from threading import Event
 from time import monotonic
 
 from ..errors import ApiError, Internal, Invalid, NotFound, from_database
@@ -29,10 +30,24 @@ REFUSED_SECONDS = 60.0
 RESET_AFTER = 1000
 
 
+#: Posts of a socket that wait for their commit; until one is answered no more is read. So those who
+#: say too much are held back by TCP, and the journal gets its turn, instead of refusing them.
+WINDOW = 64
+
+
 class Peer:
     """Answers the frames of one connection. A refused frame leaves the socket open."""
 
-    __slots__ = ("_connection", "_refused_at", "_room_ids", "_runtime", "_user")
+    __slots__ = (
+        "_answered",
+        "_connection",
+        "_news",
+        "_refused_at",
+        "_room_ids",
+        "_runtime",
+        "_said",
+        "_user",
+    )
 
     def __init__(self, connection: Connection, admission: Admission, runtime: Runtime) -> None:
         self._connection = connection
@@ -43,6 +58,9 @@ class Peer:
             if room.kind == "public" and room.name:
                 self._room_ids[room.name] = room.id
         self._refused_at: deque[float] | None = None  # most sockets never need it
+        # Each is changed by one side alone: the first by the reader, the second by the journal.
+        self._said = self._answered = 0
+        self._news: Event | None = None  # of an answer, when the reader waits for one
 
     def receive(self, text: str | None) -> None:
         """Act on a message of the socket; None is a binary one. Never raises."""
@@ -79,11 +97,19 @@ class Peer:
         reply_to: int | None = None,
     ) -> None:
         messages.check_text(text, self._runtime.settings.text_max)
-        post = Post(self._user, self._room_id(room), text, self._answered, client_id, reply_to)
+        post = Post(self._user, self._room_id(room), text, self._answer, client_id, reply_to)
+        while self._said - self._answered >= WINDOW:
+            self._news = news = Event()
+            if self._said - self._answered >= WINDOW:  # still
+                news.wait()
         self._runtime.journal.submit(post)
+        self._said += 1
 
-    def _answered(self, answers: list[Answer]) -> None:
+    def _answer(self, answers: list[Answer]) -> None:
         """The journal's answers to what was said, after the commit: one write for all acks."""
+        self._answered += len(answers)
+        if self._news:
+            self._news.set()
         acks = []
         for post, outcome, _repeat in answers:
             if isinstance(outcome, ApiError):
