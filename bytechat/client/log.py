@@ -52,7 +52,9 @@ class Log:
     def push(self, message: Message) -> list[Message]:
         """A ``message``; returns what is now in order."""
         self.heard(message.rev)
-        if message.rev > self.position and len(self._early) < EARLY_MAX:
+        if message.rev == self.position + 1 or (
+            message.rev > self.position and len(self._early) < EARLY_MAX
+        ):
             self._early[message.rev] = message
         return self._in_order()
 
