@@ -43,22 +43,27 @@ def main(arguments: list[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace", line_buffering=True)
     try:
-        name, password = _credentials(options.user)
-        web = Web(options.url)
-        if options.register:
-            web.register(name, password)
-        token = web.login(name, password).token
-        room = int(options.room) if options.room.isdecimal() else options.room
-        page = web.history(token, room, limit=SHOWN_AT_FIRST)
+        return _talk(options)
     except (ClientError, ValueError) as error:
         _note(str(error))
         return 1
     except (KeyboardInterrupt, EOFError):
-        return 1
+        return 130  # as shells have it for Ctrl-C
+
+
+def _talk(options: argparse.Namespace) -> int:
+    """Raises ClientError, ValueError, KeyboardInterrupt, EOFError before the talk has begun."""
+    name, password = _credentials(options.user)
+    web = Web(options.url)
+    if options.register:
+        web.register(name, password)
+    token = web.login(name, password).token
+    room = int(options.room) if options.room.isdecimal() else options.room
+    page = web.history(token, room, limit=SHOWN_AT_FIRST)
     chat = _Chat(room)
     chat.show(page.messages)
-    client = Client(options.url, token, since={room: page.head})
-    return chat.run(client)
+    # What is said from here on comes by the socket, whenever that is open.
+    return chat.run(Client(options.url, token, since={room: page.head}))
 
 
 def _parser() -> argparse.ArgumentParser:
