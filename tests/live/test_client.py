@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
+import time
 from contextlib import closing
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -20,6 +23,7 @@ from bytechat.client import (
     Disconnected,
     Message,
     Refused,
+    Reset,
     SignInAgain,
     Unreachable,
 )
@@ -130,14 +134,16 @@ def test_who_is_over_a_thousand_changes_behind_gets_the_newest_page(
         for number in range(1100):
             client.send("lobby", str(number))
         assert client.flush(60)
-    cache = Cache()
+    cache, resets = Cache(), 0
     with Client(server.url, alice.token, since={"lobby": 0}) as client:
         client.connected(SECONDS)
         client.send("lobby", "after").result(SECONDS)
         for event in client.events():
             cache.apply(event)
+            resets += isinstance(event, Reset)
             if isinstance(event, Message) and event.text == "after":
                 break
+        assert resets == 1
         room = next(iter(client.rooms))
         newest = client.history(room).messages
         assert tuple(cache.messages(room))[-len(newest) :] == newest
@@ -168,6 +174,45 @@ def test_acked_messages_are_there_once_and_in_order_when_the_server_is_killed(
         (ack.id, ack.rev, handle.client_id) for ack, handle in zip(acks, handles, strict=True)
     ]
     assert [m["id"] for m in bob.history()] == [m.id for m in got], "and nothing else was written"
+
+
+@needs_sync
+def test_the_bot_of_the_guide_answers_each_message_once(
+    alice: Person, bob: Person, tmp_path: Path
+) -> None:
+    (script,) = re.findall(r"(?s)```python\n(.*?)```", (ROOT / "docs" / "client.md").read_text())
+    environ = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "BOT_URL": alice.server.url,
+        "BOT_NAME": bob.name,
+        "BOT_PASSWORD": PASSWORD,
+    }
+
+    def start() -> subprocess.Popen[bytes]:
+        bot = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, env=environ)
+        while not (tmp_path / "echo-bot.json").exists():
+            assert bot.poll() is None
+            time.sleep(0.05)
+        return bot
+
+    with Client(alice.server.url, alice.token) as client:
+        bot = start()
+        try:
+            hello = client.send("lobby", "hello").result(SECONDS)
+            assert take(client, 2)[1].text == "You said: hello"
+        finally:
+            bot.kill()
+            bot.wait()
+        # As if it had died before it wrote where it was: it answers again, and is not heard twice.
+        (tmp_path / "echo-bot.json").write_text(f'{{"{hello.room}": {hello.rev - 1}}}')
+        bot = start()
+        try:
+            client.send("lobby", "again").result(SECONDS)
+            assert [m.text for m in take(client, 2)] == ["again", "You said: again"]
+        finally:
+            bot.kill()
+            bot.wait()
 
 
 def test_nothing_of_a_client_is_left_behind(alice: Person) -> None:
