@@ -72,9 +72,10 @@ class Conversation:
         """The next event."""
         if not self.events:
             return None
+        event = self.events.popleft()
         if len(self.events) <= self._backlog // 2:
             self._stalled = False
-        return self.events.popleft()
+        return event
 
     def done(self, event: Event) -> None:
         """The program has seen to this event, and asks for the next."""

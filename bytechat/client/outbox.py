@@ -10,6 +10,10 @@ import msgspec
 from .errors import ClientError, Refused
 from .shapes import Ack, ErrorFrame, Limits
 
+#: Messages without an answer, where the server has a rate: of those that are over it as many are
+#: refused, and a client that is refused too often is sent away (4429).
+IN_FLIGHT_MAX = 10
+
 
 class Sent(Future[Ack]):
     """A message on its way. ``result(timeout)`` waits for its Ack.
@@ -79,13 +83,13 @@ class Outbox:
 
     def due(self, now: float) -> float | None:
         """Seconds until ``next`` has something; None if nothing waits to be sent."""
-        if all(post.sent for post in self._posts.values()):
+        if self._in_flight_full() or all(post.sent for post in self._posts.values()):
             return None
         return max(0.0, self._not_before - now)
 
     def next(self, now: float) -> bytes | None:
         """The next frame to send now."""
-        if now < self._not_before:
+        if now < self._not_before or self._in_flight_full():
             return None
         for client_id, post in list(self._posts.items()):
             if post.sent:
@@ -100,6 +104,12 @@ class Outbox:
             return post.frame
         self._pace = 0.0
         return None
+
+    def _in_flight_full(self) -> bool:
+        """Then an answer comes first."""
+        if not self._limits.rate:
+            return False
+        return sum(post.sent for post in self._posts.values()) >= IN_FLIGHT_MAX
 
     def acked(self, ack: Ack) -> None:
         if ack.client_id is not None:

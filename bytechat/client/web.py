@@ -112,7 +112,7 @@ def _refused(answer: urllib3.BaseHTTPResponse) -> Refused:
     where = f" It points to {answer.headers['Location']}." if "Location" in answer.headers else ""
     return Refused(
         problem.code or f"http_{answer.status}",
-        problem.detail or f"The server answered with HTTP {answer.status}.{where}",
+        (problem.detail or f"The server answered with HTTP {answer.status}.") + where,
         status=answer.status,
         retry_after=float(seconds) if seconds.isascii() and seconds.isdigit() else None,
     )

@@ -67,6 +67,8 @@ class FakeServer:
         self.acks_to_lose = 0
         #: Answers for the next requests for a socket, instead of one.
         self.refusals: list[Response] = []
+        #: Answers for the next requests for history, instead of it.
+        self.history_refusals: list[Response] = []
         #: Called for a received frame; True if it has dealt with it.
         self.intercept: Callable[[ServerConnection, Frame], bool] = lambda _socket, _frame: False
         #: Makes of the frame that is pushed the frames that are.
@@ -183,6 +185,8 @@ class FakeServer:
         if request.path == "/ws":
             self.requests.append(request)
             return self.refusals.pop(0) if self.refusals else None
+        if self.history_refusals:
+            return self.history_refusals.pop(0)
         with self._lock:
             messages = sorted(self._log.values(), key=lambda m: m["seq"])[-50:]
             page = {"messages": messages, "has_before": True, "has_after": False, "head": self.head}

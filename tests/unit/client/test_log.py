@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from bytechat.client import Ack, Cache, Limits, Message, Refused, Reset, Room, RoomChanged
 from bytechat.client.log import EARLY_MAX, Log
-from bytechat.client.outbox import Outbox
+from bytechat.client.outbox import IN_FLIGHT_MAX, Outbox
 from bytechat.client.shapes import ErrorFrame, Hello, decode
 
 from ...support.clients import revs
 from ...support.fake_server import ROOM, WHEN, message
+
+ACK = {"id": 1, "room": 1, "seq": 1, "rev": 1, "created_at": WHEN}
 
 
 def said(rev: int, number: int | None = None, **changed: object) -> Message:
@@ -153,6 +155,16 @@ def test_after_a_rate_limit_the_rest_is_sent_at_the_rate_of_the_server() -> None
     assert texts(box, now=1.21) == ["3"]
 
 
+def test_where_there_is_a_rate_only_a_few_are_under_way() -> None:
+    box = outbox(50, rate=5)
+    assert len(texts(box, now=0)) == IN_FLIGHT_MAX
+    assert box.due(0) is None
+    box.acked(msgspec.convert({**ACK, "client_id": "c3"}, Ack))
+    assert box.due(0) == 0
+    assert texts(box, now=0) == [str(IN_FLIGHT_MAX)]
+    assert len(texts(outbox(50), now=0)) == 50
+
+
 def test_an_error_about_something_else_is_not_taken() -> None:
     assert not outbox(1).refused(ErrorFrame(code="busy"), now=0)
     assert not outbox(1).refused(ErrorFrame(code="busy", client_id="other"), now=0)
@@ -162,9 +174,8 @@ def test_a_second_answer_does_no_harm() -> None:
     box = outbox(1)
     handle = box.find("c0")
     assert handle is not None
-    ack = {"client_id": "c0", "id": 1, "room": 1, "seq": 1, "rev": 1, "created_at": WHEN}
-    box.acked(msgspec.convert(ack, Ack))
-    box.acked(msgspec.convert(ack, Ack))
+    for _ in range(2):
+        box.acked(msgspec.convert({**ACK, "client_id": "c0"}, Ack))
     for tell in box.settled():
         tell()
     assert handle.result(0).seq == 1

@@ -5,14 +5,13 @@ from __future__ import annotations
 from contextlib import closing
 
 import pytest
+from websockets.datastructures import Headers
+from websockets.http11 import Response
 
-from bytechat.client import (
-    Client,
-    Reset,
-)
+from bytechat.client import Client, Refused, Reset, Unreachable
 
 from ...support.clients import SECONDS, TOKEN, revs, take, wait_for
-from ...support.fake_server import BOB, ROOM, FakeServer, Frame
+from ...support.fake_server import BOB, ROOM, FakeServer, Frame, problem
 
 
 def test_a_reader_gets_each_change_once_in_order_across_breaks(
@@ -167,3 +166,32 @@ def test_fields_and_types_of_later_versions_are_passed_over(
     server.to_all({"type": "typing", "room": ROOM, "user": BOB})
     server.say("plain", importance={"level": 3})
     assert [m.text for m in take(alice, 1)] == ["plain"]
+
+
+def test_a_reset_waits_until_the_newest_page_can_be_read(server: FakeServer) -> None:
+    server.reset_after = 0
+    server.say("newest")
+    server.history_refusals = [problem(503, "unavailable", Retry_After="1")] * 3
+    with closing(Client(server.url, TOKEN, since={ROOM: 0})) as client:
+        assert [m.text for m in wait_for(client, Reset).messages] == ["newest"]
+
+
+def test_a_reset_of_a_room_that_may_not_be_read_any_more_is_empty(server: FakeServer) -> None:
+    server.reset_after = 0
+    server.say("secret")
+    server.history_refusals = [problem(404, "not_found")]
+    with closing(Client(server.url, TOKEN, since={ROOM: 0})) as client:
+        assert wait_for(client, Reset).messages == ()
+
+
+def test_the_token_does_not_follow_a_redirect(server: FakeServer, alice: Client) -> None:
+    server.history_refusals = [problem(302, "", Location="http://elsewhere.example/")]
+    with pytest.raises(Refused, match="elsewhere") as refused:
+        alice.history("lobby")
+    assert refused.value.status == 302
+
+
+def test_what_is_not_bytechat_is_an_error_of_its_own(server: FakeServer, alice: Client) -> None:
+    server.history_refusals = [Response(200, "OK", Headers({"Content-Length": "5"}), b"hello")]
+    with pytest.raises(Unreachable, match="not as ByteChat"):
+        alice.history("lobby")
