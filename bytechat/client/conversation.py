@@ -50,7 +50,7 @@ class Conversation:
         #: None before the first hello.
         self.hello: Hello | None = None
         self.rooms: dict[int, Room] = {}
-        #: Seconds that the server asked for in its goodbye.
+        #: Seconds that the server asked for in its goodbye; each connection begins without.
         self.goodbye: float | None = None
         self._since: dict[int | str, int] = dict(since.items())
         self._backlog = backlog
@@ -134,7 +134,6 @@ class Conversation:
         if hello.protocol != PROTOCOL:
             raise ClientBug(f"The server speaks version {hello.protocol} of the protocol.")
         self.hello = hello
-        self.goodbye = None
         self.tell(Connected(hello))
         here = {room.id for room in hello.rooms}
         for room_id in [room_id for room_id in self._logs if room_id not in here]:

@@ -212,6 +212,17 @@ def test_close_ends_all_threads_and_says_so_to_who_waits(server: FakeServer) -> 
     assert set(threading.enumerate()) <= before
 
 
+def test_a_lost_connection_is_not_taken_for_one(server: FakeServer, alice: Client) -> None:
+    assert repr(alice) == f"<Client {server.url} connected>"
+    server.stop()
+    wait_for(alice, Disconnected)
+    assert repr(alice) == f"<Client {server.url} connecting>"
+    with pytest.raises(TimeoutError):
+        alice.connected(0.05)
+    server.start()
+    alice.connected(SECONDS)
+
+
 def test_close_works_while_nobody_answers(server: FakeServer) -> None:
     server.stop()
     client = Client(server.url, TOKEN)

@@ -100,6 +100,13 @@ def test_what_comes_early_is_kept_up_to_a_bound_and_asked_for_then() -> None:
     assert log.behind
 
 
+def test_a_page_with_what_was_pushed_meanwhile_gives_only_the_rest() -> None:
+    log = Log(0)
+    log.heard(3)
+    assert revs(log.push(said(1)) + log.push(said(2))) == [1, 2]
+    assert revs(log.page([said(1), said(2), said(3)], 3, more=False)) == [3]
+
+
 def test_after_a_reset_what_had_come_later_goes_on() -> None:
     log = Log(0)
     log.asked = True

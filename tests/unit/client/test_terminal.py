@@ -31,6 +31,7 @@ def test_no_control_character_is_ever_shown(text: str) -> None:
 
 
 def test_escape_sequences_are_taken_apart() -> None:
+    assert harmless("\u202etxt.exe\u2069") == "\ufffdtxt.exe\ufffd"
     assert harmless("\x1b]0;mine\x07\x1b[2J\x9b31mred") == "�]0;mine��[2J�31mred"
 
 
