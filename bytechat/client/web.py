@@ -73,20 +73,23 @@ class Web:
             headers["Authorization"] = f"Bearer {token}"
         if body is not None:
             headers["Content-Type"] = "application/json"
+        manager = self._manager()
         try:
-            with self._pool() as pool:
-                # A redirect is not followed: it could take the password, or the token, elsewhere.
-                answer = pool.request(
-                    method,
-                    self.url + path,
-                    body=None if body is None else json.dumps(body),
-                    headers=headers,
-                    redirect=False,
-                    retries=False,
-                    timeout=TIMEOUT,
-                )
+            # A redirect is not followed: it could take the password, or the token, elsewhere.
+            answer = manager.request(
+                method,
+                self.url + path,
+                body=None if body is None else json.dumps(body),
+                headers=headers,
+                redirect=False,
+                retries=False,
+                timeout=TIMEOUT,
+            )
         except HTTPError as error:
             raise Unreachable(f"{self.url} does not answer: {error}") from None
+        finally:
+            # Its clear() leaves the connection open until the answer is garbage.
+            manager.connection_from_url(self.url).close()
         if answer.status >= 300:
             raise _refused(answer)
         try:
@@ -94,7 +97,7 @@ class Web:
         except msgspec.DecodeError:
             raise Unreachable(f"{self.url} answers, but not as ByteChat does.") from None
 
-    def _pool(self) -> urllib3.PoolManager:
+    def _manager(self) -> urllib3.PoolManager:
         """For one call, with the proxy that the environment names, as the socket has it."""
         parts = urlsplit(self.url)
         proxy = urllib.request.getproxies().get(parts.scheme)

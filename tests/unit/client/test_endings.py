@@ -21,6 +21,7 @@ from bytechat.client import (
     Forbidden,
     GaveUp,
     Message,
+    Refused,
     SignInAgain,
 )
 from bytechat.client.retry import Backoff, End, wait_after
@@ -254,3 +255,14 @@ def test_pauses_grow_to_a_bound_and_are_partly_random() -> None:
 def test_what_the_server_asks_for_is_waited_at_least() -> None:
     assert wait_after(End("full", 503, 5.0), Backoff(0.5, 15)) > 5
     assert wait_after(End("restart", 1012, 0.7, jittered=True), Backoff(0.5, 15)) == 0.7
+
+
+def test_a_call_over_http_leaves_no_connection_behind(server: FakeServer, alice: Client) -> None:
+    before = set(threading.enumerate())
+    server.history_refusals = [problem(404, "not_found")]
+    with pytest.raises(Refused):
+        alice.history("lobby")
+    alice.history("lobby")
+    for thread in set(threading.enumerate()) - before:  # the server's, one for each connection
+        thread.join(SECONDS / 2)
+        assert not thread.is_alive()
