@@ -260,9 +260,10 @@ def test_what_the_server_asks_for_is_waited_at_least() -> None:
 def test_a_call_over_http_leaves_no_connection_behind(server: FakeServer, alice: Client) -> None:
     before = set(threading.enumerate())
     server.history_refusals = [problem(404, "not_found")]
-    with pytest.raises(Refused):
+    with pytest.raises(Refused) as refused:
         alice.history("lobby")
     alice.history("lobby")
     for thread in set(threading.enumerate()) - before:  # the server's, one for each connection
         thread.join(SECONDS / 2)
         assert not thread.is_alive()
+    assert refused.value.status == 404  # kept until here, with all that its traceback holds
