@@ -96,6 +96,14 @@ def test_realtime_runs_without_flask_and_tables() -> None:
     assert not {"flask", "sqlalchemy", "gevent"} & loaded
 
 
+def test_the_client_runs_without_anything_of_the_server() -> None:
+    loaded = modules_after("import bytechat.client.__main__, sys; print(*sys.modules)")
+    assert "bytechat.client.link" in loaded
+    assert not {"flask", "sqlalchemy", "gevent", "wsproto", "gunicorn"} & loaded
+    ours = {name for name in loaded if under(name, "bytechat")}
+    assert {name for name in ours if not under(name, "bytechat.client")} == {"bytechat"}
+
+
 @pytest.mark.parametrize("path", RULES, ids=lambda path: f"{path.parent.name}.{path.stem}")
 def test_rules_know_nothing_of_requests(path: Path) -> None:
     asked = {"flask.request", "flask.g", "flask.session", "flask.current_app", "flask.abort"}
