@@ -58,7 +58,7 @@ def test_this_test_sees_imports_of_every_kind(tmp_path: Path) -> None:
     path = PACKAGE / "chat" / "peer.py"
     seen = set(imports(path))
     assert {"logging", "collections.deque"} <= seen
-    assert "bytechat.config.Settings" in seen
+    assert "bytechat.errors.ApiError" in seen
     assert "bytechat.realtime.connection.Connection" in seen
     assert "bytechat.chat.frames" in seen
     assert "flask.Flask" in set(imports(PACKAGE / "config.py"))
