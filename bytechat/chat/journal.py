@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Event, Lock
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import msgspec
 from flask import Flask
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, bindparam, text, update
 from sqlalchemy.exc import IntegrityError
 
 from ..auth.schemas import Account
@@ -25,7 +26,7 @@ from ..errors import (
     Unavailable,
     from_database,
 )
-from ..models import Message, Room, now
+from ..models import Room, UtcDateTime, now
 from ..storage import transaction
 from . import messages
 from .frames import MessageFrame
@@ -38,6 +39,38 @@ BATCH = 500
 
 #: Posts that may wait; beyond that, senders are told to come again.
 QUEUE = 10_000
+
+# A whole batch is one parameter, in JSON: an eighth of the CPU that a row costs when each of its
+# values is one, and half of the time (PostgreSQL; on SQLite half of both).
+_COLUMNS = "room_id, seq, rev, user_id, kind, client_id, reply_to, text, created_at"
+_ROWS = {
+    "postgresql": """
+        SELECT room, rev, rev, author, 'text', client_id, reply_to, text, :created_at
+        FROM json_to_recordset(:rows) AS new
+            (room bigint, rev bigint, author bigint, client_id text, reply_to bigint, text text)
+        ORDER BY room, rev
+        """,
+    "sqlite": """
+        SELECT
+            json_extract(value, '$.room'),
+            json_extract(value, '$.rev'),
+            json_extract(value, '$.rev'),
+            json_extract(value, '$.author'),
+            'text',
+            json_extract(value, '$.client_id'),
+            json_extract(value, '$.reply_to'),
+            json_extract(value, '$.text'),
+            :created_at
+        FROM json_each(:rows)
+        ORDER BY 1, 2
+        """,
+}
+_INSERTS = {
+    dialect: text(
+        f"INSERT INTO messages ({_COLUMNS}) {rows} RETURNING id, room_id, rev"
+    ).bindparams(bindparam("created_at", type_=UtcDateTime))
+    for dialect, rows in _ROWS.items()
+}
 
 Outcome = MessageFrame | ApiError
 
@@ -222,22 +255,7 @@ def _append(db: Connection, batch: list[Post], known: Mapping[Key | None, Messag
     strays = _strays(db, fresh)
     numbers = _take_numbers(db, Counter(post.room for post in fresh if post not in strays))
     accepted = [post for post in fresh if post.room in numbers and post not in strays]
-    created_at = now()
-    rows = [
-        {
-            "room_id": post.room,
-            "seq": (rev := next(numbers[post.room])),
-            "rev": rev,
-            "user_id": post.user.id,
-            "kind": "text",
-            "client_id": post.client_id,
-            "reply_to": post.reply_to,
-            "text": post.text,
-            "created_at": created_at,
-        }
-        for post in accepted
-    ]
-    written = dict(zip(accepted, _insert(db, accepted, rows), strict=True))
+    written = _insert(db, accepted, numbers)
 
     def answer(post: Post) -> Answer:
         if post.key in known:
@@ -279,21 +297,39 @@ def _take_numbers(db: Connection, counts: Mapping[int, int]) -> dict[int, Iterat
 
 
 def _insert(
-    db: Connection, posts: list[Post], rows: list[dict[str, Any]]
-) -> Iterator[MessageFrame]:
-    if not rows:
-        return
-    statement = insert(Message).returning(Message.id, sort_by_parameter_order=True)
-    for post, row, message_id in zip(posts, rows, db.scalars(statement, rows), strict=True):
-        yield MessageFrame(
-            id=message_id,
-            room=post.room,
-            seq=row["seq"],
-            rev=row["rev"],
+    db: Connection, posts: list[Post], numbers: Mapping[int, Iterator[int]]
+) -> dict[Post, MessageFrame]:
+    """Write the posts, each with its room's next number."""
+    if not posts:
+        return {}
+    created_at = now()
+    numbered = {(post.room, next(numbers[post.room])): post for post in posts}
+    rows = [
+        {
+            "room": room,
+            "rev": rev,
+            "author": post.user.id,
+            "client_id": post.client_id,
+            "reply_to": post.reply_to,
+            "text": post.text,
+        }
+        for (room, rev), post in numbered.items()
+    ]
+    statement = _INSERTS[db.dialect.name]
+    values = {"rows": msgspec.json.encode(rows).decode(), "created_at": created_at}
+    ids = {(row.room_id, row.rev): row.id for row in db.execute(statement, values)}
+    return {
+        post: MessageFrame(
+            id=ids[room, rev],
+            room=room,
+            seq=rev,
+            rev=rev,
             user=post.user,
-            kind=row["kind"],
+            kind="text",
             text=post.text,
-            created_at=row["created_at"],
+            created_at=created_at,
             client_id=post.client_id,
             reply_to=post.reply_to,
         )
+        for (room, rev), post in numbered.items()
+    }
