@@ -21,6 +21,7 @@ from ..errors import (
 )
 from ..storage import reading, transaction
 from . import rooms
+from .rooms import Crowds
 from .schemas import Room
 
 VERSION = "13"
@@ -41,7 +42,7 @@ class Admission:
     session: int = 0
 
 
-def check(settings: Settings) -> Admission:
+def check(settings: Settings, crowds: Crowds) -> Admission:
     """Decide on this request's wish for a socket.
 
     Raises BadHandshake, UpgradeRequired, ForbiddenOrigin, TokenRevoked,
@@ -58,7 +59,7 @@ def check(settings: Settings) -> Admission:
         return _admit_guest(settings)
     _header, claims = verified
     with reading() as db:
-        found = rooms.admitted_by(db, int(claims["sub"]), claims["jti"])
+        found = rooms.admitted_by(db, int(claims["sub"]), claims["jti"], crowds)
     if found is None:
         raise TokenRevoked
     return Admission(*found, token=claims["jti"], session=claims["sid"], expires_at=claims["exp"])

@@ -12,6 +12,7 @@ from ..auth.schemas import Account
 from ..errors import Invalid
 from ..models import Message, User
 from . import schemas
+from .rooms import Place
 
 M = TypeVar("M", bound=schemas.Message)
 
@@ -47,7 +48,7 @@ def check_text(text: str, longest: int) -> None:
         raise Invalid(sentence, errors={"text": [sentence]})
 
 
-def history(db: Connection, room: schemas.Room, query: schemas.HistoryQuery) -> schemas.History:
+def history(db: Connection, room: Place, query: schemas.HistoryQuery) -> schemas.History:
     """A page before, after or around a seq, or the newest one. Raises Invalid."""
     given = [name for name in ("before", "after", "around") if getattr(query, name) is not None]
     if len(given) > 1:
@@ -83,15 +84,13 @@ def rooms_of(db: Connection, ids: Iterable[int]) -> dict[int, int]:
     return {row.id: row.room_id for row in rows}
 
 
-def changes(
-    db: Connection, room_id: int, query: schemas.ChangesQuery, head: int
-) -> schemas.Changes:
-    """A page of what changed in a room, whose ``head`` was just read.
+def changes(db: Connection, room: Place, query: schemas.ChangesQuery) -> schemas.Changes:
+    """A page of what changed in a room.
 
     It may be shorter than asked for: it has about PAGE_CHARACTERS at most, as making it holds
     everybody else up, and a socket that is given it has a bounded outbox.
     """
-    found = changed_since(db, room_id, query.since, query.limit + 1, schemas.Message)
+    found = changed_since(db, room.id, query.since, query.limit + 1, schemas.Message)
     page: list[schemas.Message] = []
     size = 0
     for message in found[: query.limit]:
@@ -100,7 +99,7 @@ def changes(
             break
         page.append(message)
     # Another worker may have written between the reading of the head and that of the messages.
-    head = max([head, *(message.rev for message in page[-1:])])
+    head = max([room.head, *(message.rev for message in page[-1:])])
     return schemas.Changes(page, head, more=len(page) < len(found))
 
 

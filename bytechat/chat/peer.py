@@ -15,6 +15,7 @@ from ..storage import transaction
 from . import frames, messages, rooms
 from .handshake import Admission
 from .journal import Answer, Post
+from .rooms import Place
 from .runtime import Runtime
 from .schemas import CHANGES_MAX, ChangesQuery
 
@@ -130,7 +131,7 @@ class Peer:
             head = rooms.heads(db, [room_id])[room_id]
             if 0 <= head - sync.since <= RESET_AFTER:
                 query = ChangesQuery(sync.since, CHANGES_MAX)
-                found = messages.changes(db, room_id, query, head)
+                found = messages.changes(db, Place(room_id, head), query)
                 page = frames.SyncPage(found.messages, found.head, found.more, room=room_id)
             else:
                 page = None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, bindparam, exists, func, select
+from time import monotonic
+from typing import NamedTuple
+
+from sqlalchemy import Connection, bindparam, case, exists, func, select
 
 from ..auth.schemas import Account
 from ..errors import NotFound
@@ -17,7 +20,7 @@ _members = (
     .scalar_subquery()
     .label("members")
 )
-_room = (Room.id, Room.name, Room.kind, Room.topic, Room.head, _members)
+_room = (Room.id, Room.name, Room.kind, Room.topic, Room.head)
 
 # Every socket that opens asks this: one statement, built once.
 _user_and_rooms = (
@@ -25,23 +28,62 @@ _user_and_rooms = (
         User.username,
         exists().where(RevokedToken.jti == bindparam("jti")).label("revoked"),
         *_room,
+        case((Room.id.in_(bindparam("crowds", expanding=True)), None), else_=_members),
     )
     .outerjoin(Member, Member.user_id == User.id)
     .outerjoin(Room, Room.id == Member.room_id)
     .where(User.id == bindparam("user_id"))
     .order_by(Room.id)
 )
-_lobby = select(*_room).where(Room.name == LOBBY)
+_lobby = select(*_room, _members).where(Room.name == LOBBY)
+
+#: Members from which on a room is a crowd, and seconds for which its count is good. To count it for
+#: each socket would take longer than all the rest, when everybody comes back after a restart.
+CROWD = 500
+CROWD_SECONDS = 1.0
+
+
+class Place(NamedTuple):
+    """What reading a room's log takes."""
+
+    id: int
+    head: int
+
+
+class Crowds:
+    """How many members the big rooms have, counted once a second at most."""
+
+    def __init__(self) -> None:
+        self._counts: dict[int, tuple[int, float]] = {}
+
+    def fresh(self) -> dict[int, int]:
+        """Members by room, of those that need not be counted now."""
+        moment = monotonic()
+        return {room: count for room, (count, until) in self._counts.items() if moment < until}
+
+    def note(self, room: int, count: int) -> None:
+        """Keep what was counted just now, if the room is a crowd."""
+        if count >= CROWD:
+            self._counts[room] = (count, monotonic() + CROWD_SECONDS)
 
 
 def admitted_by(
-    db: Connection, user_id: int, jti: str
+    db: Connection, user_id: int, jti: str, crowds: Crowds
 ) -> tuple[Account, list[schemas.Room]] | None:
     """The user and the rooms that they are in; None if the token is revoked or the user is gone."""
-    rows = db.execute(_user_and_rooms, {"user_id": user_id, "jti": jti}).all()
+    known = crowds.fresh()
+    asked = {"user_id": user_id, "jti": jti, "crowds": list(known)}
+    rows = db.execute(_user_and_rooms, asked).all()
     if not rows or rows[0].revoked:
         return None
-    joined = [schemas.Room(*room) for _, _, *room in rows if room[0] is not None]
+    joined = []
+    for _, _, room_id, *about, members in rows:
+        if room_id is None:
+            break  # a user who is in no room has one row all the same
+        if members is not None:
+            crowds.note(room_id, members)
+        room = (room_id, *about, known.get(room_id, members))
+        joined.append(schemas.Room(*room))
     return Account(user_id, rows[0].username), joined
 
 
@@ -50,7 +92,7 @@ def lobby(db: Connection) -> schemas.Room:
     return schemas.Room(*db.execute(_lobby).one())
 
 
-def find(db: Connection, user_id: int, ref: str) -> schemas.Room:
+def find(db: Connection, user_id: int, ref: str) -> Place:
     """A room of the user's by its id, or a public one by its name. Raises NotFound.
 
     A room that one is not in looks just like one that does not exist.
@@ -60,10 +102,10 @@ def find(db: Connection, user_id: int, ref: str) -> schemas.Room:
     named = (Room.kind == "public") & (Room.name == ref)
     by_ref = Room.id == int(ref) if ref.isascii() and ref.isdigit() and len(ref) < 19 else named
     mine = select(Member.room_id).where(Member.user_id == user_id)
-    room = db.execute(select(*_room).where(by_ref, Room.id.in_(mine))).one_or_none()
+    room = db.execute(select(Room.id, Room.head).where(by_ref, Room.id.in_(mine))).one_or_none()
     if room is None:
         raise NotFound("There is no such room, or you are not in it.")
-    return schemas.Room(*room)
+    return Place(*room)
 
 
 def heads(db: Connection, room_ids: list[int]) -> dict[int, int]:

@@ -44,7 +44,7 @@ def changes(room: str, query: ChangesQuery) -> ResponseReturnValue:
     """
     with transaction() as db:
         found = rooms.find(db, int(get_jwt_identity()), room)
-        return encode(messages.changes(db, found.id, query, found.head))
+        return encode(messages.changes(db, found, query))
 
 
 @blueprint.post("/rooms/<room>/messages")

@@ -54,6 +54,7 @@ class Runtime:
         self.worker = token_hex(4)
         self.hub = Hub(self._read_since)
         self.journal = Journal(app, self._publish)
+        self.crowds = rooms.Crowds()
         self.app = app
         self.settings = settings
         self._lock = Lock()

@@ -16,7 +16,6 @@ from simple_websocket import Server
 from wsproto.utilities import RemoteProtocolError
 
 from ..auth import accounts
-from ..config import current_settings
 from ..errors import BadHandshake, from_database, response_to
 from ..extensions import sock
 from ..realtime.connection import Connection
@@ -51,9 +50,10 @@ SERVER_OPTIONS = {"subprotocols": ["bytechat.v1"], "thread_class": NoReader}
 def check_handshake() -> None:
     """Refuse in plain HTTP what should not become a socket."""
     if request.endpoint == "chat.ws":
-        current_runtime().take_seat()
+        runtime = current_runtime()
+        runtime.take_seat()
         g.seated = True
-        g.admission = handshake.check(current_settings())
+        g.admission = handshake.check(runtime.settings, runtime.crowds)
         # simple-websocket accepts compression from whoever offers it; the contract has none, and a
         # frame is encoded once for all.
         request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
@@ -87,15 +87,15 @@ def ws(server: Server) -> None:
     would stay as long as the socket. They are more than half of its memory.
     """
     admission: Admission = g.admission
-    settings, runtime = current_settings(), current_runtime()
+    runtime = current_runtime()
     apart = is_module_patched("socket")
     connection = Connection(
         _take_over(server, apart=apart),
         owner=admission.user.id,
         token=admission.token,
         expires_at=admission.expires_at,
-        frame_max=settings.frame_max,
-        outbox_max=settings.outbox_max,
+        frame_max=runtime.settings.frame_max,
+        outbox_max=runtime.settings.outbox_max,
     )
     runtime.start()
     g.seated = False  # the seat is the connection's from here on
