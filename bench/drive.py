@@ -6,11 +6,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .plan import Phase, Sender, Spec
-from .stands import Layout, NotMeasured, Stand
+from .stands import TEXT_SIZE, Layout, NotMeasured, Stand, last_words, text
 
 Result = dict[str, Any]
 
@@ -18,32 +19,42 @@ Result = dict[str, Any]
 SAMPLES = 5
 
 
-def crowd(
-    stand: Stand, layout: Layout, *, senders: int, samples: int = SAMPLES, stalled: int = 0
-) -> Spec:
-    """Everybody in one room: the first are senders, the next sampled, the others counted."""
-    kinds = ["marked"] * senders + ["sampled"] * samples + ["stalled"] * stalled
+@dataclass
+class Cast:
+    """Who does what: the kind of each client (see ``clients.KINDS``), and who speaks where."""
+
+    kinds: list[str]
+    #: A client's number, and one of its rooms.
+    speakers: list[tuple[int, str]]
+
+
+def crowd(layout: Layout, senders: int, *, stalled: int = 0) -> Cast:
+    """Everybody in one room: the first speak, the next are sampled, the others counted."""
+    kinds = ["marked"] * senders + ["sampled"] * SAMPLES + ["stalled"] * stalled
     kinds += ["counted"] * (len(layout) - len(kinds))
+    return Cast(kinds, [(number, layout[number][0]) for number in range(senders)])
+
+
+def spec(stand: Stand, layout: Layout, cast: Cast, size: int = TEXT_SIZE) -> Spec:
+    """The load on this stand, with texts of so many characters."""
+    said = text(size)
     return Spec(
         port=stand.port,
         pids=stand.pids,
-        clients=[stand.socket(n, kinds[n], rooms) for n, rooms in enumerate(layout)],
-        senders=[
-            Sender(number, layout[number][0], stand.template(layout[number][0]))
-            for number in range(senders)
-        ],
+        clients=[stand.socket(n, cast.kinds[n], rooms) for n, rooms in enumerate(layout)],
+        senders=[Sender(n, room, stand.template(room, said)) for n, room in cast.speakers],
         greeting=stand.greeting,
     )
 
 
 def run(
-    spec: Spec, phases: list[Phase], on_begin: Mapping[str, Callable[[], None]] | None = None
+    load: Spec, phases: list[Phase], on_begin: Mapping[str, Callable[[], None]] | None = None
 ) -> dict[str, Result]:
     """Results by the names of the phases, and ``connect``. Raises NotMeasured.
 
     ``on_begin`` has what to do beside the load when a phase begins.
     """
-    spec.phases = phases
+    load.phases = phases
     running = subprocess.Popen(
         [sys.executable, "-m", "bench.load"],
         cwd=Path(__file__).parents[1],
@@ -58,7 +69,7 @@ def run(
 
     results: dict[str, Result] = {}
     try:
-        running.stdin.write(spec.to_json())
+        running.stdin.write(load.to_json())
         running.stdin.close()
         for line in running.stdout:
             said = json.loads(line)
@@ -67,8 +78,7 @@ def run(
             else:
                 results[said["phase"]] = said
         if running.wait():
-            lines = running.stderr.read().strip().splitlines() or ["no reason given"]
-            raise NotMeasured(f"the load ended: {lines[-1][:200]}")
+            raise NotMeasured(f"the load ended: {last_words(running.stderr.read())}")
     finally:
         running.kill()
         running.wait()

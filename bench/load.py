@@ -207,6 +207,7 @@ class Run:
             send(now - self._began)
             load._read(0.001)
         self._in_time = self._deliveries()
+        self._acks_in_time = self._acks()
         self._last = now
         asked = 0.0
         while now < end + phase.patience:
@@ -272,6 +273,9 @@ class Run:
             total += sum(client.octets for client in self._counted) / size
         return total
 
+    def _acks(self) -> int:
+        return sum(client.acks for client in self._marked)
+
     def result(self) -> dict[str, Any]:
         latencies = [ms for client in self._samples for ms in client.latencies]
         acks = [ms for client in self._samples for ms in client.ack_latencies]
@@ -293,7 +297,8 @@ class Run:
             "p50_ms": quantile(latencies, 0.5),
             "p99_ms": quantile(latencies, 0.99),
             "max_ms": quantile(latencies, 1),
-            "acks": sum(client.acks for client in self._marked),
+            "acks": self._acks(),
+            "acks_per_s": self._acks_in_time / self._phase.seconds,
             "ack_p50_ms": quantile(acks, 0.5),
             "ack_p99_ms": quantile(acks, 0.99),
             "disorder": sum(client.disorder for client in self._samples),

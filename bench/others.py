@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .stands import TEXT, Layout, NotMeasured, Stand, free_port, process
+from .stands import Layout, NotMeasured, Stand, free_port, last_words, process
 
 RIVALS = Path(__file__).parent / "rivals"
 CACHE = Path(__file__).parents[1] / ".bench"
@@ -40,6 +40,8 @@ class Rival:
     greeting: str = ""
     template: str = "{room} {text}"
     about: str = ""
+
+    durable = False
 
     def install(self) -> Path:
         """The folder with what it needs, made on first use. Raises NotMeasured."""
@@ -78,8 +80,7 @@ class Rival:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise NotMeasured(f"could not be installed: {error}") from None
         if done.returncode:
-            lines = done.stderr.strip().splitlines() or ["no reason given"]
-            raise NotMeasured(f"could not be installed: {lines[-1][:200]}")
+            raise NotMeasured(f"could not be installed: {last_words(done.stderr)}")
 
     @contextmanager
     def stand(self, layout: Layout) -> Iterator[Stand]:
@@ -98,7 +99,7 @@ class Rival:
                 port,
                 pids,
                 handshake=lambda number: (self.path.format(rooms=",".join(layout[number])), ""),
-                template=lambda room: self.template.format(room=room, text=TEXT),
+                template=lambda room, text: self.template.format(room=room, text=text),
                 greeting=self.greeting,
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
@@ -9,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -18,7 +19,7 @@ from . import wire
 from .plan import Socket
 
 START_SECONDS = 30
-STOP_SECONDS = 10
+STOP_SECONDS = 3
 
 #: Rooms of each client. The load numbers clients, and knows rooms by these names.
 Layout = Sequence[Sequence[str]]
@@ -26,7 +27,11 @@ Layout = Sequence[Sequence[str]]
 #: Characters of a text, with its mark and stamp.
 TEXT_SIZE = 100
 
-TEXT = wire.MARK.decode() + wire.STAMP + " " + "x" * (TEXT_SIZE - len(wire.MARK) - wire.STAMP_DIGITS - 1)
+
+def text(size: int = TEXT_SIZE) -> str:
+    """A text of so many characters, with a place for the stamp."""
+    start = wire.MARK.decode() + wire.STAMP + " "
+    return start + "x" * (size - len(start) + len(wire.STAMP) - wire.STAMP_DIGITS)
 
 
 class NotMeasured(Exception):
@@ -41,10 +46,12 @@ class Stand:
     pids: list[int]
     #: The path and the headers of a client's handshake, by its number.
     handshake: Callable[[int], tuple[str, str]]
-    #: What a client sends to say something in a room.
-    template: Callable[[str], str]
+    #: What a client sends to say a text in a room: (room, text).
+    template: Callable[[str, str], str]
     greeting: str = ""
-    log: Path | None = None
+    #: The people of a server that has accounts, to sign in as.
+    names: list[str] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
 
     def socket(self, number: int, kind: str, rooms: Sequence[str]) -> Socket:
         path, headers = self.handshake(number)
@@ -76,8 +83,7 @@ def process(
         except NotMeasured:
             stop(running)
             log.seek(0)
-            lines = log.read().decode(errors="replace").strip().splitlines()
-            raise NotMeasured(f"did not start: {lines[-1] if lines else 'no output'}") from None
+            raise NotMeasured(f"did not start: {last_words(log.read().decode())}") from None
         try:
             yield serving(running.pid)
         finally:
@@ -95,6 +101,12 @@ def _wait_until_it_answers(running: subprocess.Popen[bytes], port: int, path: st
         except OSError:
             time.sleep(0.1)
     raise NotMeasured
+
+
+def last_words(output: str) -> str:
+    """The last line with a word in it: what a failed program says of the reason."""
+    lines = [line for line in output.splitlines() if re.search(r"\w{3}", line)]
+    return lines[-1].strip()[:200] if lines else "it does not say why"
 
 
 def serving(pid: int) -> list[int]:

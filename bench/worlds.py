@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import bcrypt
-import requests
 from sqlalchemy import Connection, Integer, Table, func, insert, literal, select, update
 from sqlalchemy import cast as sql_cast
 
@@ -24,7 +21,7 @@ from bytechat.models import LOBBY, Member, Message, Room, User, UserSession, now
 from bytechat.storage import transaction
 from tests.support.databases import ROOT, SECRET, Databases, settings
 
-from .stands import TEXT, Layout, Stand, free_port, process
+from .stands import Layout, Stand, free_port, process
 
 PASSWORD = "correct horse"  # noqa: S105 nobody's
 
@@ -144,7 +141,7 @@ def write_history(world: World, count: int) -> None:
 
 
 @contextmanager
-def bytechat(world: World, layout: Layout, **changed: str) -> Iterator[Stand]:
+def bytechat(world: World, **changed: str) -> Iterator[Stand]:
     """ByteChat on this world, as ``make run`` starts it, but for UNLIMITED."""
     port = free_port()
     environ = {
@@ -164,5 +161,7 @@ def bytechat(world: World, layout: Layout, **changed: str) -> Iterator[Stand]:
             port,
             pids,
             handshake=lambda n: ("/ws", f"Authorization: Bearer {world.tokens[n]}\r\n"),
-            template=lambda room: SEND.format(room=world.rooms[room], text=TEXT),
+            names=world.names,
+            tokens=world.tokens,
+            template=lambda room, text: SEND.format(room=world.rooms[room], text=text),
         )
