@@ -52,7 +52,7 @@ def _panel(panel: Panel, top: int) -> list[str]:
         length = max(1.0, value / longest * room)
         parts += [
             f'<text x="{LABEL - 10}" y="{y + 16}" text-anchor="end">{escape(name)}</text>',
-            f'<rect class="{_kind(name)}" x="{LABEL}" y="{y}" width="{length:.1f}" height="{BAR}"/>',
+            f'<rect class="{_kind(name)}" x="{LABEL}" y="{y}" width="{length:.0f}" height="{BAR}"/>',
             f'<text x="{LABEL + length + 8:.1f}" y="{y + 16}">{escape(panel.form(value))}</text>',
         ]
     return parts

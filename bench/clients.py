@@ -34,7 +34,7 @@ class Client(Protocol):
 
 
 class Counted:
-    """Counts bytes, which the kernel throws away (MSG_TRUNC, tcp(7)): the cheapest reader there is.
+    """Counts bytes, which the kernel throws away (MSG_TRUNC, tcp(7)): no reader is cheaper.
 
     All members of a room are sent the same bytes, so a sampled one tells how many messages they are.
     """

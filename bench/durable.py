@@ -7,6 +7,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import requests
@@ -18,7 +19,7 @@ from .scenarios import LOBBY, PATIENCE, WINDOW
 from .setting import Bench, Results, row
 from .stands import Layout, NotMeasured, Stand
 from .subjects import Subject
-from .tables import Column, Row, Table, count, milliseconds, plain, small
+from .tables import Column, Row, Table, count, milliseconds, plain
 
 SENDERS = 50
 
@@ -43,10 +44,10 @@ def ingest(bench: Bench) -> list[Table]:
         ]
         return drive.run(drive.spec(stand, layout, cast), phases)
 
-    prototypes = [subject for subject in bench.subjects if "prototype" in subject.name]
+    prototypes = [subject for subject in bench.subjects if subject.one_room]
     steady = Table(
         f"Durable ingest, 2,000 messages/s from {SENDERS} senders",
-        f"The time from sending a message to its ack, which comes after the commit. {NO_RIVALS}",
+        f"From sending a message to its ack, which comes after the commit. {NO_RIVALS}",
         [
             Column("acks/s", "acks_per_s", count),
             Column("ack p50", "ack_p50_ms", milliseconds),
@@ -55,7 +56,7 @@ def ingest(bench: Bench) -> list[Table]:
     )
     fast = Table(
         f"Durable ingest, open throttle, {SENDERS} senders",
-        f"At most {2 * WINDOW:,} messages are under way. Each goes to all {SENDERS}, too. {NO_RIVALS}",
+        f"{2 * WINDOW:,} messages are under way; each goes to all {SENDERS}, too. {NO_RIVALS}",
         [
             Column("acks/s", "acks_per_s", count, ratio=True),
             Column("ack p50", "ack_p50_ms", milliseconds),
@@ -82,7 +83,7 @@ def logins(bench: Bench) -> list[Table]:
             Column("chat p99 before", "p99_before", milliseconds),
             Column("chat p99 meanwhile", "p99_ms", milliseconds),
             Column("signed in", "in", plain),
-            Column("the last after", "last", small),
+            Column("the last after", "last", plain),
         ],
     )
     for subject in bench.bytechat()[:1]:
@@ -182,7 +183,7 @@ def _read(stand: Stand, number: int) -> dict[str, str]:
                 values[title] = f"answers {answer.status_code}"
                 continue
             values[title] = _timed(
-                lambda url=url: session.get(url, headers=headers, timeout=REQUEST_SECONDS)
+                partial(session.get, url, headers=headers, timeout=REQUEST_SECONDS)
             )
     with connect(
         f"ws://127.0.0.1:{stand.port}/ws",

@@ -1,4 +1,4 @@
-"""The load: a process of its own with one epoll loop. Takes a Spec on stdin, says what it saw on stdout.
+"""The load: a process of its own, one epoll loop; takes a Spec on stdin, and prints what it saw.
 
 One JSON line when a phase begins, and one with its results when it is over.
 """
@@ -18,7 +18,8 @@ from typing import Any
 import psutil
 
 from . import wire
-from .clients import KINDS, Client, Counted, Marked, Sampled
+from .clients import KINDS, Client, Sampled
+from .phase import Run
 from .plan import Phase, Spec
 
 #: Handshakes that are under way at the same time.
@@ -33,9 +34,7 @@ SETTLE_MAX = 15.0
 
 #: Of a stalled reader: it should not be the kernel that keeps what it does not read.
 STALLED_BUFFER = 4096
-
-#: Messages that one socket sends at once at open throttle.
-BURST = 64
+WOKEN_BUFFER = 1 << 20
 
 
 class Load:
@@ -52,7 +51,7 @@ class Load:
 
     def connect(self) -> dict[str, Any]:
         """Open all sockets; what that cost the server."""
-        cpu, memory, began = self._cpu(), self._memory(), time.monotonic()
+        cpu, memory, began = self.cpu(), self._memory(), time.monotonic()
         waiting: list[tuple[socket.socket, int]] = []
         for number in range(len(self.spec.clients)):
             waiting.append((self._dial(number), number))
@@ -66,7 +65,7 @@ class Load:
             "phase": "connect",
             "clients": count,
             "seconds": seconds,
-            "cpu_ms_each": (self._cpu() - cpu) * 1e3 / count,
+            "cpu_ms_each": (self.cpu() - cpu) * 1e3 / count,
             "kib_each": (self._memory() - memory) / 1024 / count,
         }
 
@@ -102,10 +101,10 @@ class Load:
         deadline = time.monotonic() + SETTLE_MAX
         quiet_since = time.monotonic()
         while time.monotonic() < min(quiet_since + QUIET, deadline):
-            if self._read(0.05):
+            if self.read(0.05):
                 quiet_since = time.monotonic()
 
-    def _read(self, seconds: float) -> int:
+    def read(self, seconds: float) -> int:
         """Read what there is, waiting at most this long for it; how many sockets had something."""
         ready = self._epoll.poll(seconds, 1024)
         for fd, _ in ready:
@@ -149,10 +148,12 @@ class Load:
     def _wake(self, stalled: list[Sampled]) -> dict[int, int]:
         """Let the stalled ones read on; the close codes that they find, each with its count."""
         for client in stalled:
+            # Nor should it take long to read what the kernel has kept after all.
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WOKEN_BUFFER)
             self._epoll.register(client.sock, select.EPOLLIN)
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline and not all(client.close_code for client in stalled):
-            self._read(0.05)
+            self.read(0.05)
         return dict(Counter(client.close_code for client in stalled))
 
     def stamp(self, sender: int) -> int:
@@ -164,157 +165,11 @@ class Load:
         """The next message of this sender."""
         return self._templates[sender].frame(self.stamp(sender))
 
-    def _cpu(self) -> float:
+    def cpu(self) -> float:
         return sum(sum(process.cpu_times()[:2]) for process in self._server)
 
     def _memory(self) -> int:
         return sum(process.memory_info().rss for process in self._server)
-
-
-class Run:
-    """One phase, while it runs."""
-
-    def __init__(self, load: Load, phase: Phase, stalled: list[Sampled]) -> None:
-        self._load = load
-        self._phase = phase
-        present = [client for client in load.clients if client not in stalled and not client.closed]
-        self._present = present
-        for client in load.clients:
-            client.reset()
-        self._samples = [client for client in present if isinstance(client, Sampled)]
-        self._counted = [client for client in present if isinstance(client, Counted)]
-        self._marked = [client for client in present if isinstance(client, Marked)]
-        self._speakers: list[Marked] = []
-        for sender in load.spec.senders:
-            speaker = load.clients[sender.client]
-            assert isinstance(speaker, Marked)
-            self._speakers.append(speaker)
-        self._sent: Counter[str] = Counter()  # messages by room
-        self._total = 0
-        self._turn = 0
-        self._late = 0.0
-
-    def go(self) -> None:
-        """Send for so many seconds; then wait until all is there, or for ``patience``."""
-        load, phase = self._load, self._phase
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        self._own = -usage.ru_utime - usage.ru_stime
-        self._server_cpu = -load._cpu()
-        self._began = now = time.monotonic()
-        end = now + phase.seconds
-        send = self._keep_window if phase.window else self._keep_rate
-        while (now := time.monotonic()) < end:
-            send(now - self._began)
-            load._read(0.001)
-        self._in_time = self._deliveries()
-        self._acks_in_time = self._acks()
-        self._last = now
-        asked = 0.0
-        while now < end + phase.patience:
-            if load._read(0.005):
-                self._last = time.monotonic()
-            now = time.monotonic()
-            if now - asked > 0.02:
-                asked = now
-                for speaker in self._speakers:
-                    speaker.flush()
-                if self._complete():
-                    break
-        self._server_cpu += load._cpu()
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        self._own += usage.ru_utime + usage.ru_stime
-        self._ended = max(self._last, end)
-
-    def _keep_rate(self, elapsed: float) -> None:
-        due = int(elapsed * self._phase.rate) + 1
-        while self._total < due and self._say(1):
-            pass
-
-    def _keep_window(self, _elapsed: float) -> None:
-        """At open throttle: at most ``window`` messages are under way."""
-        seen = min(client.marks for client in self._samples)
-        room = self._phase.window - (self._total - seen)
-        while room > 0 and self._say(min(BURST, room)):
-            room -= BURST
-
-    def _say(self, count: int) -> bool:
-        """Let the next sender say so many messages; False if its socket is full."""
-        sender = self._turn % len(self._speakers)
-        frames = b"".join([self._load.frame(sender) for _ in range(count)])
-        if not self._speakers[sender].say(frames):
-            return False
-        self._turn += 1
-        self._total += count
-        self._sent[self._load.spec.senders[sender].room] += count
-        return True
-
-    def _owed(self, client: Client) -> int:
-        return sum(self._sent[room] for room in client.rooms)
-
-    def _complete(self) -> bool:
-        """Whether everybody has been given every message: byte for byte what the samples were."""
-        if any(client.closed or client.marks != self._owed(client) for client in self._marked):
-            return False
-        # A sender's stream has its acks too; a sample that does not send has the room's alone.
-        silent = self._silent_samples()
-        return not self._counted or (
-            bool(silent)
-            and {client.octets for client in [*self._counted, *silent]} == {silent[0].octets}
-        )
-
-    def _silent_samples(self) -> list[Sampled]:
-        return [client for client in self._samples if client not in self._speakers]
-
-    def _deliveries(self) -> float:
-        """Messages that have arrived, those at the counted by their bytes."""
-        total = float(sum(client.marks for client in self._marked))
-        if self._counted and (silent := self._silent_samples()) and silent[0].octets:
-            size = silent[0].octets / max(1, silent[0].marks)
-            total += sum(client.octets for client in self._counted) / size
-        return total
-
-    def _acks(self) -> int:
-        return sum(client.acks for client in self._marked)
-
-    def result(self) -> dict[str, Any]:
-        latencies = [ms for client in self._samples for ms in client.latencies]
-        acks = [ms for client in self._samples for ms in client.ack_latencies]
-        owed = sum(self._owed(client) for client in self._present)
-        deliveries = self._deliveries()
-        complete = self._complete()
-        seconds = self._ended - self._began
-        return {
-            "phase": self._phase.name,
-            "clients": len(self._present),
-            "sent": self._total,
-            "owed": owed,
-            "deliveries": owed if complete else round(deliveries),
-            "complete": complete,
-            "seconds": seconds,
-            # While it was sent, for what came after has no load beside it.
-            "deliveries_per_s": self._in_time / self._phase.seconds,
-            "sent_per_s": self._total / self._phase.seconds,
-            "p50_ms": quantile(latencies, 0.5),
-            "p99_ms": quantile(latencies, 0.99),
-            "max_ms": quantile(latencies, 1),
-            "acks": self._acks(),
-            "acks_per_s": self._acks_in_time / self._phase.seconds,
-            "ack_p50_ms": quantile(acks, 0.5),
-            "ack_p99_ms": quantile(acks, 0.99),
-            "disorder": sum(client.disorder for client in self._samples),
-            "gaps": sum(client.gaps for client in self._samples),
-            "closed": sum(client.closed for client in self._present),
-            "cpu_us_each": self._server_cpu * 1e6 / deliveries if deliveries else None,
-            "cpu_share": self._server_cpu / seconds,
-            "load_share": self._own / seconds,
-        }
-
-
-def quantile(values: list[float], share: float) -> float | None:
-    """The value below which this share of them is; None of none."""
-    if not values:
-        return None
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
 def main() -> None:

@@ -27,10 +27,11 @@ GUNICORN = (
 
 @dataclass(frozen=True)
 class Rival:
-    """A server without storage, accounts and rooms of its own: it only broadcasts.
+    """A server without storage and accounts: it only broadcasts.
 
-    ``command`` may have ``{python}``, ``{folder}`` and ``{port}`` in it. ``needs`` is a requirements
-    file or a folder with a package.json, under ``rivals/``; without one this Python is enough.
+    ``command`` may have ``{python}``, ``{folder}`` and ``{port}`` in it. ``needs`` is a
+    requirements file or a folder with a package.json, under ``rivals/``; without one this Python
+    is enough.
     """
 
     name: str
@@ -41,7 +42,7 @@ class Rival:
     template: str = "{room} {text}"
     about: str = ""
 
-    durable = False
+    durable = one_room = False
 
     def install(self) -> Path:
         """The folder with what it needs, made on first use. Raises NotMeasured."""

@@ -29,7 +29,10 @@ class Sender:
 
 @dataclass
 class Phase:
-    """``rate`` is messages/s of all senders; with ``window`` it is as fast as the server delivers.
+    """``rate`` is messages/s of all senders.
+
+    With ``window`` it is as fast as the server delivers: so many messages of its rooms may be on
+    their way to each sender.
 
     After ``seconds`` the load waits up to ``patience`` seconds for what is owed.
     """

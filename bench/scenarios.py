@@ -66,7 +66,7 @@ def room(bench: Bench) -> list[Table]:
         ),
         Table(
             f"{people}, 1,000 messages/s",
-            f"ByteChat for {bench.sizes.seconds:g} s; the rivals for {bench.sizes.rival_seconds:g} s, "
+            f"ByteChat for {bench.sizes.seconds:g} s; rivals for {bench.sizes.rival_seconds:g} s, "
             f"and {RIVAL_PATIENCE:g} s to catch up.",
             [DELIVERED, P50, P99],
         ),
@@ -135,7 +135,7 @@ def rooms(bench: Bench) -> list[Table]:
     kinds += ["marked"] * (clients - len(kinds))
     cast = drive.Cast(kinds, [(n, layout[n][0]) for n in range(number)])
     title = f"{number} rooms of {clients * len(STEPS) // number}, each client in {len(STEPS)}"
-    return _many(bench, title, layout, cast, 200)
+    return _many(bench, title, layout, cast, rate=200, window=100)
 
 
 def pairs(bench: Bench) -> list[Table]:
@@ -146,18 +146,20 @@ def pairs(bench: Bench) -> list[Table]:
     for n in range(drive.SAMPLES):
         kinds[2 * n + 1] = "sampled"
     cast = drive.Cast(kinds, [(2 * n, layout[2 * n][0]) for n in range(number)])
-    return _many(bench, f"{number} pairs", layout, cast, 500)
+    return _many(bench, f"{number} pairs", layout, cast, rate=500, window=4)
 
 
-def _many(bench: Bench, title: str, layout: Layout, cast: drive.Cast, rate: float) -> list[Table]:
+def _many(
+    bench: Bench, title: str, layout: Layout, cast: drive.Cast, *, rate: float, window: int
+) -> list[Table]:
     def work(_subject: Subject, stand: Stand) -> Results:
         phases = [
             Phase("steady", bench.sizes.gentle, rate, patience=5),
-            Phase("open", bench.sizes.gentle, window=WINDOW, patience=2),
+            Phase("open", bench.sizes.gentle, window=window, patience=2),
         ]
         return drive.run(drive.spec(stand, layout, cast), phases)
 
-    subjects = [subject for subject in bench.subjects if "prototype" not in subject.name]
+    subjects = [subject for subject in bench.subjects if not subject.one_room]
     found = bench.measure(title, subjects, layout, work)
     steady = Table(f"{title}, {rate:,.0f} messages/s", "", [CPU_EACH, P50, P99])
     steady.text = "All rooms together."
@@ -176,20 +178,21 @@ LONG = 3900
 def slow(bench: Bench) -> list[Table]:
     """10 of 1,000 stop reading: the others must not notice, and the 10 are told why (4408)."""
     clients, stalled = bench.sizes.clients, bench.sizes.stalled
+    rate = 200_000 // clients
     layout: Layout = [[LOBBY]] * clients
 
     def work(subject: Subject, stand: Stand) -> Results:
         trouble = bench.sizes.trouble if subject.durable else bench.sizes.trouble / 3
         phases = [
-            Phase("all read", bench.sizes.gentle, 50, patience=2),
-            Phase("stalled", trouble, 50, patience=2, stall=True),
+            Phase("all read", bench.sizes.gentle, rate, patience=2),
+            Phase("stalled", trouble, rate, patience=2, stall=True),
         ]
         cast = drive.crowd(layout, SENDERS, stalled=stalled)
         return drive.run(drive.spec(stand, layout, cast, LONG), phases)
 
     table = Table(
         f"{stalled} stalled readers among {clients:,}",
-        f"50 messages/s of {LONG:,} characters. The latencies are the other clients'.",
+        f"{rate} messages/s of {LONG:,} characters. The latencies are the other clients'.",
         [
             Column("p99, all read", "p99_before", milliseconds),
             Column("p99, some stalled", "p99_ms", milliseconds, ratio=True),

@@ -18,7 +18,7 @@ Results = dict[str, Result]
 
 @dataclass(frozen=True)
 class Sizes:
-    """Numbers of people and messages, and seconds. ``quick`` shows that it works, and not much more."""
+    """Numbers of people and messages, and seconds."""
 
     clients: int = 1000
     crowd: int = 5000
@@ -39,6 +39,7 @@ class Sizes:
     rooms: int = 100
 
     def quick(self) -> Self:
+        """Enough to show that it works, and not much more."""
         return replace(
             self,
             clients=200,

@@ -27,6 +27,9 @@ class Subject(Protocol):
     #: Whether a message is in a database before it is passed on.
     durable: bool
 
+    #: Whether it knows a single room.
+    one_room: bool
+
     def stand(self, layout: Layout) -> AbstractContextManager[Stand]:
         """Start it for clients in these rooms. Raises NotMeasured."""
 
@@ -43,6 +46,7 @@ class ByteChat:
         return f"ByteChat, {DATABASES[self.kind]}"
 
     durable = True
+    one_room = False
 
     @contextmanager
     def stand(
@@ -67,13 +71,13 @@ class Prototype:
     def name(self) -> str:
         return f"prototype, {DATABASES[self.kind]}"
 
-    durable = True
+    durable = one_room = True
 
     @contextmanager
     def stand(self, _layout: Layout) -> Iterator[Stand]:
         port = free_port()
-        command = [sys.executable, *"-m gunicorn -k gevent -w 1 --backlog 4096".split()]
-        command += ["--worker-connections", "20000", "-b", f"127.0.0.1:{port}"]
+        command = [sys.executable, "-m", "gunicorn", "-k", "gevent", "-w", "1"]
+        command += ["--backlog", "4096", "--worker-connections", "20000", "-b", f"127.0.0.1:{port}"]
         environ = {**os.environ, "DB": self.databases.empty(self.kind)}
         folder = self.path.parent.resolve()
         with process([*command, f"{self.path.stem}:app"], port, "/ws", folder, environ) as pids:

@@ -18,7 +18,9 @@ def count(value: float) -> str:
 
 
 def milliseconds(value: float) -> str:
-    return f"{value / 1000:.1f} s" if value >= 10_000 else f"{value:,.3g} ms"
+    if value >= 1000:
+        return f"{value / 1000:.3g} s"
+    return f"{value:.0f} ms" if value >= 100 else f"{value:.3g} ms"
 
 
 def small(value: float) -> str:

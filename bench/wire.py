@@ -1,4 +1,4 @@
-"""The little of WebSocket that the load needs: a handshake, masked frames, and a reader of frames."""
+"""The little of WebSocket that a load needs: handshake, masked frames, a reader of frames."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ STAMP = "<stamp>"
 #: A stamp is the monotonic clock in ns, then three digits of who sent it; always as long as this.
 STAMP_DIGITS = 20
 
-#: Marks a message, once: its text begins with this, and a stamp. No other frame has it. Not shorter,
-#: as the head of a frame may have any two bytes.
+#: Marks a message, once: its text begins with this, and a stamp. No other frame has it. Not
+#: shorter, as the head of a frame may have any two bytes.
 MARK = b"~mark"
 
 #: What only an ack has. As long as a mark, so that a reader keeps one tail for both.

@@ -1,4 +1,4 @@
-"""ByteChat for the load: its database with people, rooms and history in it, and the server on it."""
+"""ByteChat for the load: a database with people, rooms and history in it, and the server on it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import bcrypt
-from sqlalchemy import Connection, Integer, Table, func, insert, literal, select, update
+from sqlalchemy import Connection, Table, func, insert, literal, select, update
 from sqlalchemy import cast as sql_cast
 
 from bytechat import create_app
@@ -19,7 +19,7 @@ from bytechat.auth import accounts, tokens
 from bytechat.extensions import db
 from bytechat.models import LOBBY, Member, Message, Room, User, UserSession, now
 from bytechat.storage import transaction
-from tests.support.databases import ROOT, SECRET, Databases, settings
+from tests.support.databases import ROOT, SECRET, settings
 
 from .stands import Layout, Stand, free_port, process
 
@@ -93,7 +93,7 @@ def _sign_in(connection: Connection, world: World, expires_at: datetime) -> dict
     rows = connection.execute(
         select(UserSession.user_id, UserSession.id).where(UserSession.user_id.in_(users))
     )
-    sessions = {user: session for user, session in rows}
+    sessions = {row.user_id: row.id for row in rows}
     return {user: sessions[user] for user in users}
 
 

@@ -1,4 +1,4 @@
-"""flask-sock under gunicorn and gevent: a plain loop over the clients, as most tutorials have it."""
+"""flask-sock under gunicorn and gevent: a plain loop over the clients, as in most tutorials."""
 
 from flask import Flask, request
 from flask_sock import Sock

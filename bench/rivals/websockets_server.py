@@ -1,6 +1,5 @@
 """The websockets library: its broadcast(), on uvloop; rooms are sets, as in its documentation."""
 
-import asyncio
 import sys
 from urllib.parse import parse_qs, urlsplit
 
