@@ -7,8 +7,8 @@ from xml.sax.saxutils import escape
 
 from .tables import Form
 
-WIDTH, LABEL, BAR, GAP, HEAD = 760, 190, 22, 8, 46
-SPACE = 24
+#: In units of the picture.
+WIDTH, LABEL, BAR, GAP, HEAD, SPACE = 760, 190, 22, 8, 46, 24
 
 STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #24292f }
@@ -50,9 +50,10 @@ def _panel(panel: Panel, top: int) -> list[str]:
     for number, (name, value) in enumerate(panel.bars):
         y = top + HEAD + number * (BAR + GAP)
         length = max(1.0, value / longest * room)
+        box = f'x="{LABEL}" y="{y}" width="{length:.0f}" height="{BAR}"'
         parts += [
             f'<text x="{LABEL - 10}" y="{y + 16}" text-anchor="end">{escape(name)}</text>',
-            f'<rect class="{_kind(name)}" x="{LABEL}" y="{y}" width="{length:.0f}" height="{BAR}"/>',
+            f'<rect class="{_kind(name)}" {box}/>',
             f'<text x="{LABEL + length + 8:.1f}" y="{y + 16}">{escape(panel.form(value))}</text>',
         ]
     return parts

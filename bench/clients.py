@@ -34,9 +34,10 @@ class Client(Protocol):
 
 
 class Counted:
-    """Counts bytes, which the kernel throws away (MSG_TRUNC, tcp(7)): no reader is cheaper.
+    """Counts bytes, which the kernel throws away (MSG_TRUNC, tcp(7)): nothing reads for less.
 
-    All members of a room are sent the same bytes, so a sampled one tells how many messages they are.
+    All members of a room are sent the same bytes, so a sampled one tells how many messages those
+    are.
     """
 
     def __init__(self, sock: socket.socket, rooms: list[str]) -> None:

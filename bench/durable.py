@@ -56,7 +56,7 @@ def ingest(bench: Bench) -> list[Table]:
     )
     fast = Table(
         f"Durable ingest, open throttle, {SENDERS} senders",
-        f"{2 * WINDOW:,} messages are under way; each goes to all {SENDERS}, too. {NO_RIVALS}",
+        f"{2 * WINDOW:,} are under way, each to all {SENDERS}. {NO_RIVALS}",
         [
             Column("acks/s", "acks_per_s", count, ratio=True),
             Column("ack p50", "ack_p50_ms", milliseconds),
@@ -78,7 +78,7 @@ def logins(bench: Bench) -> list[Table]:
     layout: Layout = [[LOBBY]] * bench.sizes.clients
     table = Table(
         f"{bench.sizes.logins} logins at once, beside a chat of {bench.sizes.clients:,}",
-        f"20 messages/s; bcrypt of cost {ROUNDS}. Who is told to come again (503) does. {NO_RIVALS}",
+        f"20 messages/s; bcrypt of cost {ROUNDS}. Who is told to come again does. {NO_RIVALS}",
         [
             Column("chat p99 before", "p99_before", milliseconds),
             Column("chat p99 meanwhile", "p99_ms", milliseconds),

@@ -32,7 +32,7 @@ class Sizes:
     #: Of open throttle.
     throttle: float = 5
     #: Of a login storm, or with stalled readers.
-    trouble: float = 15
+    trouble: float = 12
     logins: int = 50
     stalled: int = 10
     pairs: int = 500

@@ -76,11 +76,12 @@ def frames(buffer: bytearray) -> Iterator[tuple[int, bytes]]:
     """Take the whole frames, (opcode, payload), off the head of what a server has sent."""
     start, end = 0, len(buffer)
     while end - start >= 2:
-        size, head = buffer[start + 1] & 127, 2
-        if size == 126:
-            size, head = int.from_bytes(buffer[start + 2 : start + 4], "big"), 4
-        elif size == 127:
-            size, head = int.from_bytes(buffer[start + 2 : start + 10], "big"), 10
+        size = buffer[start + 1] & 127
+        head = {126: 4, 127: 10}.get(size, 2)
+        if end - start < head:
+            break
+        if head > 2:
+            size = int.from_bytes(buffer[start + 2 : start + head], "big")
         if end - start < head + size:
             break
         yield buffer[start] & 15, bytes(buffer[start + head : start + head + size])

@@ -28,6 +28,7 @@ PASSWORD = "correct horse"  # noqa: S105 nobody's
 #: Limits that one machine with all the clients would run into; 0 turns them off.
 UNLIMITED = {
     "PING_EVERY": "0",  # no other frames while bytes are counted
+    "TEXT_MAX": "20000",  # characters
     "WORKER_CONNECTIONS": "12000",
     "MESSAGE_RATE": "0",
     "MESSAGE_BURST": "0",
