@@ -113,7 +113,7 @@ def _storm(bench: Bench, subject: Subject, stand: Stand, layout: Layout) -> Row:
 
     phases = [
         Phase("calm", bench.sizes.gentle, 20, patience=PATIENCE),
-        Phase("storm", bench.sizes.trouble, 20, patience=PATIENCE),
+        Phase("storm", bench.sizes.storm, 20, patience=PATIENCE),
     ]
     load = drive.spec(stand, layout, drive.crowd(layout, 10))
     results = drive.run(load, phases, {"storm": storm})

@@ -41,6 +41,7 @@ class Rival:
     greeting: str = ""
     template: str = "{room} {text}"
     about: str = ""
+    gathers: bool = False
 
     durable = one_room = False
 
@@ -144,5 +145,6 @@ ALL = [
         "kernel floor",
         "{python} kernel_floor.py {port}",
         about="a bare loop of send(), which writes the same bytes; not a chat",
+        gathers=True,
     ),
 ]

@@ -52,7 +52,6 @@ class Run:
         while (now := time.monotonic()) < end:
             send(now - self._began)
             load.read(0.001)
-        self._in_time = self._deliveries()
         self._acks_in_time = self._acks()
         self._last = now
         asked = 0.0
@@ -136,8 +135,7 @@ class Run:
             "deliveries": owed if complete else round(deliveries),
             "complete": complete,
             "seconds": seconds,
-            # While it was sent, for what came after has no load beside it.
-            "deliveries_per_s": self._in_time / self._phase.seconds,
+            "deliveries_per_s": deliveries / seconds,
             "sent_per_s": self._total / self._phase.seconds,
             "p50_ms": quantile(latencies, 0.5),
             "p99_ms": quantile(latencies, 0.99),

@@ -28,11 +28,13 @@ class Sizes:
     #: Of the same for a rival, which is far behind by then.
     rival_seconds: float = 2
     #: Of steady, light load.
-    gentle: float = 3
+    gentle: float = 2.5
     #: Of open throttle.
     throttle: float = 5
-    #: Of a login storm, or with stalled readers.
-    trouble: float = 12
+    #: Of a login storm.
+    storm: float = 14
+    #: With stalled readers.
+    stall: float = 8
     logins: int = 50
     stalled: int = 10
     pairs: int = 500
@@ -49,7 +51,8 @@ class Sizes:
             rival_seconds=0.5,
             gentle=1,
             throttle=1,
-            trouble=3,
+            storm=3,
+            stall=2,
             logins=8,
             pairs=50,
         )
@@ -101,10 +104,10 @@ def row(subject: Subject, results: Results, phase: str, reason: str = "") -> Row
         notes.append(f"{result['closed']} sockets lost")
     if result["disorder"] or result["gaps"]:
         notes.append(f"{result['disorder'] + result['gaps']} out of order")
-    if result["load_share"] > LOAD_BUSY:
-        notes.append("the load was busy, too")
+    if result["load_share"] > BUSY > result["cpu_share"]:
+        notes.append("held up by the load")
     return Row(subject.name, result, "; ".join(notes))
 
 
-#: The share of a core from which the load, which has one, may have been what held things up.
-LOAD_BUSY = 0.9
+#: The share of a core from which a process that has one is at its limit.
+BUSY = 0.9

@@ -24,11 +24,17 @@ class Subject(Protocol):
     @property
     def name(self) -> str: ...
 
-    #: Whether a message is in a database before it is passed on.
-    durable: bool
+    @property
+    def durable(self) -> bool:
+        """Whether a message is in a database before it is passed on."""
 
-    #: Whether it knows a single room.
-    one_room: bool
+    @property
+    def gathers(self) -> bool:
+        """Whether it may send several messages with one system call."""
+
+    @property
+    def one_room(self) -> bool:
+        """Whether it knows a single room."""
 
     def stand(self, layout: Layout) -> AbstractContextManager[Stand]:
         """Start it for clients in these rooms. Raises NotMeasured."""
@@ -45,7 +51,7 @@ class ByteChat:
     def name(self) -> str:
         return f"ByteChat, {DATABASES[self.kind]}"
 
-    durable = True
+    durable = gathers = True
     one_room = False
 
     @contextmanager
@@ -71,7 +77,7 @@ class Prototype:
     def name(self) -> str:
         return f"prototype, {DATABASES[self.kind]}"
 
-    durable = one_room = True
+    durable = gathers = one_room = True
 
     @contextmanager
     def stand(self, _layout: Layout) -> Iterator[Stand]:
