@@ -11,7 +11,7 @@ import sys
 from urllib.parse import parse_qs, urlsplit
 
 #: What a message of ByteChat has beside its text.
-ENVELOPE = 190
+ENVELOPE = 204
 
 
 def frame(text):
