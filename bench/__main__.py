@@ -7,6 +7,7 @@ import json
 import resource
 import sys
 import time
+import traceback
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -117,9 +118,16 @@ def main(words: list[str] | None = None) -> int:
     bench = Bench(sizes(chosen), subjects, databases, chosen.databases, say)
     alone = replace(bench, subjects=[subject for subject in subjects if subject.durable])
     tables: list[Table] = []
+    failed = False
     try:
         for name in chosen.scenarios:
-            found = SCENARIOS[name](alone if chosen.quick and name != "room" else bench)
+            try:
+                found = SCENARIOS[name](alone if chosen.quick and name != "room" else bench)
+            except Exception:
+                # Minutes of measuring stand before it, which must not be lost.
+                traceback.print_exc()
+                failed = True
+                continue
             tables += found
             print("\n", *(terminal(table) + "\n" for table in found), sep="\n", flush=True)
     finally:
@@ -131,7 +139,7 @@ def main(words: list[str] | None = None) -> int:
         chosen.json.write_text(json.dumps({"machine": about, "tables": rows}, indent=1))
     if chosen.write:
         report.write(tables, about)
-    return int(any(not row.values for table in tables for row in table.rows))
+    return int(failed or any(not row.values for table in tables for row in table.rows))
 
 
 if __name__ == "__main__":
