@@ -10,7 +10,7 @@ export HOST ?= 127.0.0.1
 
 .PHONY: help
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: .venv/installed ## Set up everything and serve http://localhost:8080
@@ -30,6 +30,14 @@ lint: .venv/installed-dev ## Check the style
 types: .venv/installed-dev ## Check the types
 	@$(BIN)/mypy
 
+.PHONY: bench
+bench: .venv/installed-dev ## Measure ByteChat beside others, and write docs/performance.md
+	@$(BIN)/python -m bench --write $(BENCH)
+
+.PHONY: bench-quick
+bench-quick: .venv/installed-dev ## The same in a minute, smaller, writing nothing
+	@$(BIN)/python -m bench --quick $(BENCH)
+
 .PHONY: format
 format: .venv/installed-dev ## Put the code in its one form
 	@$(BIN)/ruff check --fix .
@@ -41,7 +49,7 @@ chromium: .venv/installed-dev ## Install a Chromium for the browser tests, if th
 
 .PHONY: clean
 clean: ## Remove what the other commands made; your data in instance/ stays
-	rm -rf .venv .coverage* htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/output
+	rm -rf .venv .bench .coverage* htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/output
 
 .venv/installed: requirements.txt
 	@test -n "$(PYTHON)" || { echo "ByteChat needs Python 3.11 or newer."; exit 1; }

@@ -1,0 +1,1 @@
+"""How fast ByteChat is, beside others under the same load: ``python -m bench --help``."""

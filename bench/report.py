@@ -1,0 +1,56 @@
+"""Writes a run's figures into docs/performance.md, between two marks, and its chart beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .chart import Panel, svg
+from .tables import Column, Table, count, markdown, small
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = DOCS / "performance.md"
+CHART = DOCS / "performance.svg"
+
+BEGIN = "<!-- figures: written by make bench -->"
+END = "<!-- end of figures -->"
+
+
+def write(tables: list[Table], machine: dict[str, str]) -> None:
+    """Replace the figures on the page; the words around them stay."""
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}\n\n{figures(tables, machine)}\n{END}{after}")
+    if panels := charted(tables):
+        CHART.write_text(svg(panels))
+
+
+def figures(tables: list[Table], machine: dict[str, str]) -> str:
+    """All that is written by a run, as Markdown."""
+    about = ["| measured on | |", "| --- | --- |"]
+    about += [f"| {name} | {value} |" for name, value in machine.items()]
+    parts = ["\n".join(about), ""]
+    if charted(tables):
+        parts += [f"![Deliveries and their cost, as in the tables below]({CHART.name})", ""]
+    return "\n".join([*parts, *(markdown(table) for table in tables)])
+
+
+def charted(tables: list[Table]) -> list[Panel]:
+    """The chart's two panels: how much, and at what cost."""
+    panels = []
+    for words, key, unit, form in (
+        ("open throttle", "deliveries_per_s", "deliveries/s", count),
+        ("20 messages/s", "cpu_us_each", "CPU us per delivery (less is better)", small),
+    ):
+        for table in tables:
+            if table.title.startswith("One room") and table.title.endswith(words):
+                bars = _bars(table, Column(unit, key))
+                panels.append(Panel(f"{table.title}: {unit}", bars, form))
+    return [panel for panel in panels if panel.bars]
+
+
+def _bars(table: Table, column: Column) -> list[tuple[str, float]]:
+    return [
+        (row.name, row.values[column.key])
+        for row in table.rows
+        if row.values.get(column.key) is not None
+    ]
