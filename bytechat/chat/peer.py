@@ -14,7 +14,7 @@ from ..realtime.connection import Connection
 from ..storage import transaction
 from . import frames, messages, rooms
 from .handshake import Admission
-from .journal import Answer, Post
+from .posts import Answer, Post
 from .rooms import Place
 from .runtime import Runtime
 from .schemas import CHANGES_MAX, ChangesQuery

@@ -11,7 +11,7 @@ from typing import Any
 
 import gevent.socket
 from flask import Response, g, request
-from gevent.monkey import is_module_patched
+from gevent.monkey import get_original, is_module_patched
 from simple_websocket import Server
 from wsproto.utilities import RemoteProtocolError
 
@@ -41,6 +41,10 @@ class NoReader:
     def start(self) -> None:
         """Start nothing."""
 
+
+# The lock of a connection is held over a write that does not wait, so no greenlet ever meets it
+# taken. gevent's own lock is Python, and would be a tenth of what a delivery costs.
+_make_lock = get_original("_thread", "allocate_lock")
 
 #: For flask-sock, of which we use the handshake.
 SERVER_OPTIONS = {"subprotocols": ["bytechat.v1"], "thread_class": NoReader}
@@ -96,6 +100,7 @@ def ws(server: Server) -> None:
         expires_at=admission.expires_at,
         frame_max=runtime.settings.frame_max,
         outbox_max=runtime.settings.outbox_max,
+        lock=_make_lock(),
     )
     runtime.start()
     g.seated = False  # the seat is the connection's from here on

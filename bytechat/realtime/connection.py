@@ -11,9 +11,9 @@ import _thread
 import socket
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from itertools import islice
-from threading import Event, Lock
+from threading import Event
 from time import monotonic, sleep
 from typing import Any
 
@@ -67,6 +67,7 @@ class Connection:
 
     ``owner`` and ``token`` are ids for the hub to find it by; ``expires_at`` is when the token
     ends, in seconds of the epoch. ``frame_max`` and ``outbox_max`` are in bytes, 0 is no limit.
+    ``lock`` guards what may be written; nothing waits while it is held.
     """
 
     __slots__ = (
@@ -103,6 +104,7 @@ class Connection:
         expires_at: float,
         frame_max: int,
         outbox_max: int,
+        lock: AbstractContextManager[Any],
     ) -> None:
         self.owner = owner
         self.token = token
@@ -117,7 +119,7 @@ class Connection:
         self._frame_max = frame_max
         self._parts: list[str] = []  # of a text message that is still arriving
         self._size = 0  # of a message that is still arriving, in bytes
-        self._lock = Lock()  # guards what follows; nothing waits while it is held
+        self._lock = lock  # guards what follows
         self._outbox: deque[bytes | memoryview] = deque()
         self._outbox_max = outbox_max
         self._waiting = 0  # bytes in the outbox, and what keeping them costs

@@ -12,7 +12,8 @@ from sqlalchemy import delete, insert
 
 from bytechat import create_app, storage
 from bytechat.auth.schemas import Account
-from bytechat.chat.journal import Journal, Post
+from bytechat.chat.journal import Journal
+from bytechat.chat.posts import Post
 from bytechat.models import Member, Room, now
 from bytechat.storage import transaction
 

@@ -8,7 +8,7 @@ import select
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from threading import Barrier, Thread
+from threading import Barrier, Lock, Thread
 from time import monotonic, sleep
 from typing import cast
 
@@ -83,6 +83,7 @@ class Line:
             expires_at=float("inf"),
             frame_max=frame_max,
             outbox_max=outbox_max,
+            lock=Lock(),
         )
         self.received: list[str | None] = []
         self._thread = Thread(target=self.connection.serve, args=(self.received.append,))

@@ -14,7 +14,8 @@ from bytechat.auth.schemas import Account
 from bytechat.chat import journal as module
 from bytechat.chat import messages
 from bytechat.chat.frames import MessageFrame
-from bytechat.chat.journal import Answer, Journal, Outcome, Post, Sender
+from bytechat.chat.journal import Journal
+from bytechat.chat.posts import Answer, Outcome, Post, Sender
 from bytechat.errors import ApiError, Internal, Invalid, NotFound, TooBusy, Unavailable
 from bytechat.extensions import db
 from bytechat.models import Message, Room, User, now
@@ -204,6 +205,26 @@ def test_what_is_told_and_published_is_what_the_database_has(desk: Desk) -> None
 def test_a_text_comes_back_as_it_was_sent(desk: Desk, text: str) -> None:
     desk.write(desk.post(text))
     assert desk.rows() == [(LOBBY, 1, 1, text)]
+
+
+def test_two_workers_that_write_in_the_same_rooms_never_wait_for_each_other(desk: Desk) -> None:
+    """Each batch locks its rooms in the order of their ids, however its posts came."""
+    count = 40
+    other = Journal(desk.app, desk._publish)
+
+    def write_all(journal: Journal, rooms: list[int]) -> None:
+        for number in range(count):
+            journal._write([desk.post(f"{number}", room=room) for room in rooms])
+
+    orders = [(desk.journal, [1, 2, 3]), (other, [3, 2, 1])]
+    threads = [Thread(target=write_all, args=order) for order in orders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(isinstance(outcome, MessageFrame) for _, outcome in desk.told)
+    for room in (1, 2, 3):
+        assert [seq for _, seq, _, _ in desk.rows(room)] == list(range(1, 2 * count + 1))
 
 
 # Once.
