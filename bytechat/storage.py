@@ -12,6 +12,7 @@ from flask import Flask
 from gevent.monkey import is_module_patched
 from psycogreen.gevent import gevent_wait_callback
 from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import DisconnectionError
 
 from .config import Settings
 from .extensions import db, migrate
@@ -37,9 +38,9 @@ def transaction() -> AbstractContextManager[Connection]:
 
 
 def reading() -> AbstractContextManager[Connection]:
-    """For a single statement that only reads, and needs no transaction round it.
+    """For statements that only read, each of them by itself: there is no transaction round them.
 
-    On PostgreSQL that is one way to the server and back, instead of three.
+    On PostgreSQL a statement is then one way to the server and back, and not three.
     """
     return db.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
 
@@ -62,6 +63,8 @@ def init_app(app: Flask, settings: Settings) -> None:
             psycopg2.extensions.set_wait_callback(
                 partial(_wait_cooperatively, seconds=settings.database_timeout)
             )
+        if not settings.on_sqlite:
+            event.listen(db.engine, "checkout", _check_alive)
 
 
 def close(app: Flask) -> None:
@@ -116,13 +119,26 @@ def _postgresql_options(settings: Settings) -> dict[str, Any]:
         "pool_size": settings.database_pool,
         "max_overflow": 0,
         "pool_timeout": POOL_SECONDS,
-        "pool_pre_ping": True,  # a restarted server costs one reconnection, not one error each
         "connect_args": {
             "connect_timeout": max(2, int(settings.database_timeout)),
             "application_name": "bytechat",
             "options": " ".join(f"-c {name}={value}" for name, value in server_settings.items()),
         },
     }
+
+
+def _check_alive(connection: Any, _record: object, _proxy: object) -> None:
+    """Have the pool replace a connection that the server has closed, before it is used.
+
+    So a restarted server costs one reconnection, and not one error for each connection. libpq looks
+    at its socket, which takes a microsecond; ``pool_pre_ping`` would ask the server each time. The
+    first look finds the server's last words, the second the end.
+    """
+    try:
+        connection.poll()
+        connection.poll()
+    except psycopg2.Error as error:
+        raise DisconnectionError from error
 
 
 def _wait_cooperatively(connection: Any, seconds: float) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from ..errors import Invalid, InvalidCredentials, UsernameTaken
 from ..models import LOBBY, Member, Message, Room, User, UserSession, now
-from ..storage import transaction
+from ..storage import reading, transaction
 from . import names, passwords
 from .schemas import Account, Profile
 
@@ -28,7 +28,7 @@ def register(username: str, password: str, *, password_min: int, rounds: int) ->
     """
     name = names.username_form(username)
     secret = names.password_form(password, password_min)
-    with transaction() as db:
+    with reading() as db:
         if db.scalar(select(User.id).where(User.username == name)):
             raise UsernameTaken
     password_hash = passwords.hashed(secret, rounds)
@@ -58,7 +58,7 @@ def check_credentials(username: str, password: str, *, rounds: int) -> Account:
         secret = names.password_form(password, shortest=1)
     except Invalid:
         name, secret = "", b""  # no account has it
-    with transaction() as db:
+    with reading() as db:
         user = db.execute(
             select(User.id, User.username, User.password_hash).where(User.username == name)
         ).one_or_none()
@@ -80,7 +80,7 @@ def open_session(account: Account, expires_at: datetime) -> int:
 
 def profile(user_id: int) -> Profile | None:
     """What an account says of itself; None if it is gone."""
-    with transaction() as db:
+    with reading() as db:
         user = db.execute(
             select(User.id, User.username, User.display_name, User.created_at).where(
                 User.id == user_id

@@ -22,7 +22,7 @@ from ..errors import (
 )
 from ..extensions import jwt
 from ..models import RevokedToken, UserSession, now
-from ..storage import transaction
+from ..storage import reading, transaction
 
 Claims = dict[str, Any]
 
@@ -71,7 +71,7 @@ def revoke(claims: Claims) -> None:
 
 def revoked_since(moment: datetime) -> set[str]:
     """The ``jti`` of tokens revoked after this moment, on any worker."""
-    with transaction() as db:
+    with reading() as db:
         return set(db.scalars(select(RevokedToken.jti).where(RevokedToken.revoked_at > moment)))
 
 
@@ -100,7 +100,7 @@ def init_app(app: Flask) -> None:
 @jwt.token_in_blocklist_loader
 def is_revoked(_header: Claims, claims: Claims) -> bool:
     """Ask the blocklist. A database error is not caught: it becomes 503, never a pass."""
-    with transaction() as db:
+    with reading() as db:
         return db.scalar(_revoked, {"jti": claims["jti"]}) is not None
 
 

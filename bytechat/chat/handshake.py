@@ -19,7 +19,7 @@ from ..errors import (
     TokenRevoked,
     UpgradeRequired,
 )
-from ..storage import reading, transaction
+from ..storage import reading
 from . import rooms
 from .rooms import Crowds
 from .schemas import Room
@@ -107,6 +107,6 @@ def _check_origin(settings: Settings) -> None:
 def _admit_guest(settings: Settings) -> Admission:
     guest = accounts.admit_guest()
     expires_at = time.time() + settings.token_hours * 3600
-    with transaction() as db:
+    with reading() as db:
         lobby = rooms.lobby(db)
     return Admission(guest, [lobby], expires_at=expires_at)

@@ -40,8 +40,10 @@ class Journal:
         self._waiting: deque[Post] = deque()
         self._lock = Lock()
         self._ring = Event()
-        self._idle = Event()
-        self._idle.set()
+        self._taken_in = self._dealt_with = 0  # posts, since the start
+        # Whoever waits for posts to be dealt with has an event of their own: gevent may wake the
+        # waiters of a new round of set(), clear(), wait() by the last one's set().
+        self._flushes: list[tuple[int, Event]] = []
 
     def submit(self, post: Post) -> None:
         """Queue a post. Raises TooBusy when too many are waiting."""
@@ -49,7 +51,7 @@ class Journal:
             if len(self._waiting) >= QUEUE:
                 raise TooBusy("Too many messages are waiting; send it again.", retry_after=1)
             self._waiting.append(post)
-            self._idle.clear()
+            self._taken_in += 1
         self._ring.set()
 
     def write(
@@ -76,8 +78,13 @@ class Journal:
             ) from None
 
     def flush(self, seconds: float) -> bool:
-        """Wait until nothing is waiting, at most this long; whether it came to that."""
-        return self._idle.wait(seconds)
+        """Wait until all that is queued now is dealt with, at most this long; whether it was."""
+        done = Event()
+        with self._lock:
+            if self._dealt_with == self._taken_in:
+                return True
+            self._flushes.append((self._taken_in, done))
+        return done.wait(seconds)
 
     def step(self) -> None:
         """Wait for posts, and write all that there are."""
@@ -85,7 +92,10 @@ class Journal:
         self._ring.clear()
         try:
             while batch := self._take():
-                self._write(batch)
+                try:
+                    self._write(batch)
+                finally:
+                    self._note(len(batch))
                 time.sleep(0)  # on SQLite nothing in a batch lets others run
         finally:
             if self._waiting:
@@ -93,10 +103,16 @@ class Journal:
 
     def _take(self) -> list[Post]:
         with self._lock:
-            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-            if not batch:
-                self._idle.set()
-            return batch
+            return [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+
+    def _note(self, count: int) -> None:
+        """Tell those whose posts have all been dealt with."""
+        with self._lock:
+            self._dealt_with += count
+            told = [done for until, done in self._flushes if until <= self._dealt_with]
+            self._flushes = [later for later in self._flushes if later[0] > self._dealt_with]
+        for done in told:
+            done.set()
 
     def _write(self, batch: list[Post]) -> None:
         with self._app.app_context():

@@ -11,7 +11,7 @@ from ..errors import ApiError, Internal, Invalid, NotFound, from_database
 from ..models import LOBBY
 from ..realtime.closing import Code
 from ..realtime.connection import Connection
-from ..storage import transaction
+from ..storage import reading
 from . import frames, messages, rooms
 from .handshake import Admission
 from .posts import Answer, Post
@@ -127,7 +127,7 @@ class Peer:
         """
         room_id = self._room_id(sync.room)
         self._connection.flush()
-        with self._runtime.app.app_context(), transaction() as db:
+        with self._runtime.app.app_context(), reading() as db:
             head = rooms.heads(db, [room_id])[room_id]
             if 0 <= head - sync.since <= RESET_AFTER:
                 query = ChangesQuery(sync.since, CHANGES_MAX)

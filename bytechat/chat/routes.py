@@ -12,7 +12,7 @@ from ..auth import accounts
 from ..auth.schemas import Account
 from ..config import current_settings
 from ..errors import ApiError, Problem, TokenRevoked, response_to
-from ..storage import transaction
+from ..storage import reading
 from . import messages, rooms
 from .runtime import current_runtime
 from .schemas import Changes, ChangesQuery, History, HistoryQuery, Message, NewMessage
@@ -30,7 +30,7 @@ def history(room: str, query: HistoryQuery) -> ResponseReturnValue:
 
     `room` is the id, or the name of a public room.
     """
-    with transaction() as db:
+    with reading() as db:
         found = rooms.find(db, int(get_jwt_identity()), room)
         return encode(messages.history(db, found, query))
 
@@ -42,7 +42,7 @@ def changes(room: str, query: ChangesQuery) -> ResponseReturnValue:
 
     `more` asks for the next page, after the last rev of this one.
     """
-    with transaction() as db:
+    with reading() as db:
         found = rooms.find(db, int(get_jwt_identity()), room)
         return encode(messages.changes(db, found, query))
 
@@ -61,7 +61,7 @@ def say(room: str, body: NewMessage) -> ResponseReturnValue:
     settings, runtime = current_settings(), current_runtime()
     user_id = int(get_jwt_identity())
     messages.check_text(body.text, settings.text_max)
-    with transaction() as db:
+    with reading() as db:
         room_id = rooms.find(db, user_id, room).id
     author = accounts.profile(user_id)
     if author is None:

@@ -21,7 +21,7 @@ from ..realtime import pulse
 from ..realtime.closing import Code
 from ..realtime.connection import Connection
 from ..realtime.hub import Hub
-from ..storage import transaction
+from ..storage import reading
 from . import frames, messages, rooms
 from .journal import Journal
 
@@ -130,7 +130,7 @@ class Runtime:
         """
         began = now()
         if len(self.hub):
-            with transaction() as db:
+            with reading() as db:
                 heads = rooms.heads(db, self.hub.rooms())
             self.hub.compare(heads)
             self.close_tokens(tokens.revoked_since(self._revoked_since))
@@ -163,7 +163,7 @@ class Runtime:
         self.hub.publish([(message.room, message.rev, frames.encode(message)) for message in new])
 
     def _read_since(self, room: int, rev: int, limit: int) -> list[tuple[int, bytes]]:
-        with self.app.app_context(), transaction() as db:
+        with self.app.app_context(), reading() as db:
             changed = messages.changed_since(db, room, rev, limit, frames.MessageFrame)
         return [(message.rev, frames.encode(message)) for message in changed]
 

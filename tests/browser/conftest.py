@@ -62,6 +62,7 @@ def open_page(
     errors: list[str] = []
 
     def open_(*, width: int = 1000, locale: str = "en-US", url: str = server.url) -> Page:
+        server.start()  # a test that has failed may have left it stopped
         context = browser.new_context(viewport={"width": width, "height": 700}, locale=locale)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))

@@ -124,6 +124,7 @@ def test_the_page_comes_back_by_itself_and_misses_nothing(
     register(page, unused_name("alice"))
     say(page, "before the restart")
     expect(page.locator("#messages .text").last).to_have_text("before the restart")
+    expect(page.locator(".note", has_text="sending")).to_have_count(0)
     server.terminate()
     expect(page.locator("#status")).to_have_text(re.compile("lost"))
     say(page, "said while it was away")

@@ -210,18 +210,24 @@ def test_the_page_and_health_are_served_beside_the_sockets(server: Server) -> No
         assert requests.get(server.url + path, headers=CLOSE, timeout=10).status_code == 200
 
 
-def test_a_guest_who_says_something_and_leaves_at_once_is_heard(start_server: StartServer) -> None:
+def test_guests_who_say_something_and_leave_at_once_are_heard(start_server: StartServer) -> None:
+    """Many at a time: the end of one's post must not be taken for that of another's."""
     server = start_server(GUESTS="1")
     alice = Person(server)
+    words = [f"last word {number}" for number in range(60)]
+
+    def drop_in(word: str) -> None:
+        guest = RawClient(server)
+        guest.next(TEXT)
+        guest.sock.sendall(encode(TEXT, word.encode()))
+        guest.sock.close()
+
     with alice.talk() as talk:
-        for number in range(20):
-            guest = RawClient(server)
-            guest.next(TEXT)
-            guest.sock.sendall(encode(TEXT, f"last word {number}".encode()))
-            guest.sock.close()
-        got = [talk.next("message") for _ in range(20)]
-    assert sorted(m["text"] for m in got) == sorted(f"last word {n}" for n in range(20))
-    assert len({m["user"]["id"] for m in got}) == 20
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(drop_in, words))
+        got = [talk.next("message") for _ in words]
+    assert sorted(m["text"] for m in got) == sorted(words)
+    assert len({m["user"]["id"] for m in got}) == len(words)
     check_log(server)
 
 

@@ -470,6 +470,30 @@ def test_a_full_queue_is_told_at_once_and_takes_no_more(
     assert [text for *_, text in desk.rows()] == ["0", "1", "2", "now there is room"]
 
 
+def test_a_flush_waits_for_what_is_queued_and_not_for_what_comes_later(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert desk.journal.flush(0), "nothing is queued"
+    desk.journal.submit(desk.post("before"))
+    assert not desk.journal.flush(0.01)
+    flushed: list[bool] = []
+    waiting = Thread(target=lambda: flushed.append(desk.journal.flush(SECONDS)))
+    waiting.start()
+    while not desk.journal._flushes[1:]:  # the first gave up
+        waiting.join(0.001)
+
+    def write(batch: list[Post]) -> None:
+        if batch[0].text == "before":
+            desk.journal.submit(desk.post("later"))
+            return
+        waiting.join(SECONDS)
+        assert flushed == [True], "while the later one is not written yet"
+
+    monkeypatch.setattr(desk.journal, "_write", write)
+    desk.journal.step()
+    assert desk.journal.flush(0)
+
+
 def test_what_waits_is_written_in_batches_and_in_order(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
