@@ -183,8 +183,8 @@ def test_a_phone_shows_it_all_without_sideways_scrolling(open_page: OpenPage) ->
 
 def test_the_page_is_used_with_the_keyboard_alone(open_page: OpenPage) -> None:
     page = open_page()
-    name = unused_name("alice")
-    page.keyboard.type(name)
+    expect(page.locator("#username")).to_be_focused()
+    page.keyboard.type(unused_name("alice"))
     page.keyboard.press("Tab")
     page.keyboard.type("123456")
     for _ in range(2):
