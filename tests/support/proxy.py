@@ -17,13 +17,13 @@ Target = int | str
 class Proxy:
     """Passes on what comes to ``port``, both ways.
 
-    ``life`` says, once for each direction of a new connection, after how many bytes it is cut, the
-    whole connection with it; None is never.
+    ``life`` says, once for each direction of a new connection, after how many bytes it is cut, and
+    the other one with it; None is never.
     """
 
-    def __init__(self, target: Target, life: Callable[[], int | None] = lambda: None) -> None:
+    def __init__(self, target: Target) -> None:
         self._target = target
-        self._life = life
+        self.life: Callable[[], int | None] = lambda: None
         self._flowing = threading.Event()
         self._flowing.set()
         self._lock = threading.Lock()
@@ -31,7 +31,7 @@ class Proxy:
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        #: How many connections were cut.
+        #: How many connections were cut because their life was over.
         self.cuts = 0
 
     def hold(self) -> None:
@@ -40,6 +40,12 @@ class Proxy:
 
     def release(self) -> None:
         self._flowing.set()
+
+    def cut(self) -> None:
+        """Cut all that is open now."""
+        with self._lock:
+            for side in self._open:
+                _cut(side)
 
     def __enter__(self) -> Self:
         self._start(self._accept)
@@ -50,9 +56,7 @@ class Proxy:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._threads[0].join()  # after it there are no new ones
-        with self._lock:
-            for side in self._open:
-                _cut(side)
+        self.cut()
         self.release()
         for thread in self._threads:
             thread.join()
@@ -80,7 +84,7 @@ class Proxy:
             self._start(self._pass_on, far, near, ends)
 
     def _pass_on(self, source: socket.socket, sink: socket.socket, ends: threading.Barrier) -> None:
-        left = self._life()
+        left = self.life()
         with suppress(OSError):
             while data := source.recv(CHUNK):
                 self._flowing.wait()
