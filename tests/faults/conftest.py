@@ -1,12 +1,12 @@
-"""What every fault needs: a size, a ledger, dice that fall the same way again, and people."""
+"""What every fault needs: a size, a ledger, dice that fall the same way again, servers, a crowd."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -18,7 +18,7 @@ from tests.support.ledger import Ledger
 from tests.support.people import Person
 from tests.support.server import Server
 
-SEED = 20_261_122
+from .crowd import Crowd
 
 
 class Size(NamedTuple):
@@ -28,11 +28,32 @@ class Size(NamedTuple):
     rounds: int
 
 
-SHORT = Size(people=3, rounds=2)
-LONG = Size(people=8, rounds=20)
+SHORT = Size(people=2, rounds=1)
+LONG = Size(people=8, rounds=12)
 
-StartServer = Callable[..., Server]
-Gather = Callable[[Server], list[Person]]
+
+class Scene:
+    """Where it goes wrong."""
+
+    def __init__(self, size: Size, seed: int, stack: ExitStack) -> None:
+        self.size = size
+        self.ledger = Ledger()
+        self.dice = Random(seed)
+        self.servers: list[Server] = []
+        self._stack = stack
+
+    def serve(self, url: str, command: str = "gunicorn", **settings: str) -> Server:
+        """Start a server as one would for many people: with two workers, where that is possible."""
+        workers = "2" if url.startswith("postgresql") else "1"
+        server = Server(url, command, WEB_CONCURRENCY=workers, **settings)
+        self.servers.append(server)
+        return self._stack.enter_context(server)
+
+    def people(self, server: Server, stem: str = "talker") -> list[Person]:
+        return [Person(server, stem) for _ in range(self.size.people)]
+
+    def crowd(self, people: list[Person], **options: Any) -> Crowd:
+        return Crowd(people, self.ledger, self.dice, **options)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,18 +63,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def size(request: pytest.FixtureRequest) -> Size:
-    return LONG if request.config.getoption("--long") else SHORT
-
-
-@pytest.fixture
-def ledger() -> Ledger:
-    return Ledger()
-
-
-@pytest.fixture
-def dice() -> Random:
-    return Random(SEED)
+def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """Whatever happens to its servers, they leave no traceback in their logs."""
+    size = LONG if request.config.getoption("--long") else SHORT
+    seed = request.config.getoption("--seed")
+    print(f"to repeat this: --seed {seed}")
+    with ExitStack() as stack:
+        scene = Scene(size, seed, stack)
+        yield scene
+        for server in scene.servers:
+            check_log(server)
 
 
 @pytest.fixture(autouse=True)
@@ -63,37 +82,6 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def serve() -> Iterator[StartServer]:
-    """Starts servers as one would for many people: with two workers, where that is possible.
-
-    Whatever happens to one, it leaves no traceback in its log.
-    """
-    with ExitStack() as stack:
-        started = []
-
-        def start(url: str, command: str = "gunicorn", **settings: str) -> Server:
-            workers = "2" if url.startswith("postgresql") else "1"
-            server = Server(url, command, WEB_CONCURRENCY=workers, **settings)
-            started.append(server)
-            return stack.enter_context(server)
-
-        yield start
-        for server in started:
-            check_log(server)
-
-
-@pytest.fixture
-def gather(size: Size) -> Gather:
-    """Registers the people of a crowd."""
-    return lambda server: [Person(server, "talker") for _ in range(size.people)]
-
-
-@pytest.fixture
-def url(kind: str, databases: Databases) -> str:
+def url(request: pytest.FixtureRequest, databases: Databases) -> str:
     """The address of a fresh database, of each kind in turn."""
-    return databases.fresh(kind)
+    return databases.fresh(request.param)

