@@ -21,6 +21,10 @@ run: .venv/installed ## Set up everything and serve http://localhost:8080
 test: .venv/installed-dev chromium ## Set up everything and run all tests
 	@$(BIN)/pytest --cov --cov-report=term $(TESTS)
 
+.PHONY: faults
+faults: .venv/installed-dev ## Run the long form of the tests in which something goes wrong
+	@$(BIN)/pytest --long --timeout=600 --durations=0 --durations-min=1 tests/faults $(FAULTS)
+
 .PHONY: lint
 lint: .venv/installed-dev ## Check the style
 	@$(BIN)/ruff check .

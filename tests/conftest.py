@@ -19,6 +19,11 @@ KINDS = ["sqlite", "postgresql"]
 MakeApp = Callable[..., Flask]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="the long form of tests/faults")
+    parser.addoption("--seed", type=int, default=1, help="what goes wrong when in tests/faults")
+
+
 @pytest.fixture(scope="session")
 def databases() -> Iterator[Databases]:
     made = Databases()

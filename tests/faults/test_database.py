@@ -1,0 +1,108 @@
+"""The database takes nothing, or says nothing: senders are told, and what was acked is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import make_url
+
+from bytechat.client import Ack
+from tests.support.databases import Databases
+from tests.support.ledger import Ledger
+from tests.support.people import Frame, Person, Talk, unused_name
+from tests.support.proxy import Proxy
+
+from .conftest import Scene
+
+#: Messages that all have heard before it goes wrong again.
+SOME = 20
+
+#: SQLite's own limit (https://www.sqlite.org/limits.html), and one that is reached.
+ENDLESS, FULL = "4294967294", "1"
+
+
+class Sender:
+    """Somebody with a plain socket, who sees how each message is answered."""
+
+    def __init__(self, person: Person, ledger: Ledger) -> None:
+        self.person = person
+        self._ledger = ledger
+
+    def send(self, talk: Talk, client_id: str, text: str) -> Frame:
+        """Send something; its ack or its error."""
+        self._ledger.sent(self.person.id, client_id, text)
+        talk.send(type="send", room="lobby", text=text, client_id=client_id)
+        answer = talk.next("ack", "error")
+        assert answer["client_id"] == client_id
+        if answer["type"] == "ack":
+            self._ledger.acked(self.person.id, msgspec.convert(answer, Ack))
+        return answer
+
+
+def check_refusal(answer: Frame) -> None:
+    """It may be sent again."""
+    assert (answer["type"], answer["code"]) == ("error", "unavailable")
+    assert answer["retry_after"] > 0
+
+
+def test_a_full_disk_refuses_what_it_cannot_keep_and_keeps_what_was_acked(
+    scene: Scene,
+    databases: Databases,
+    tmp_path: Path,
+) -> None:
+    pages = tmp_path / "pages"
+    pages.write_text(ENDLESS)
+    url = databases.fresh("sqlite")
+    server = scene.serve(url, "gunicorn -c tests/faults/full_disk.py", PAGES_FILE=str(pages))
+    sender = Sender(Person(server), scene.ledger)
+    text = "x" * 3000  # more than half a page
+    with scene.crowd(scene.people(server)) as crowd, sender.person.talk() as talk:
+        for _ in range(scene.size.rounds):
+            crowd.hear(SOME)
+            pages.write_text(FULL)
+            while (answer := sender.send(talk, unused_name("big"), text))["type"] == "ack":
+                pass  # some pages had room left
+            check_refusal(answer)
+            body = {"text": text, "client_id": unused_name("big")}
+            scene.ledger.sent(sender.person.id, body["client_id"], text)
+            refused = sender.person.post("/rooms/lobby/messages", body)
+            assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+            assert sender.person.history(), "reading goes on"
+            assert talk.alive()
+            pages.write_text(ENDLESS)
+            assert sender.send(talk, answer["client_id"], text)["type"] == "ack"
+        crowd.hear(SOME)
+        crowd.finish()
+    scene.ledger.check(url)
+
+
+def test_a_database_that_accepts_and_never_answers_refuses_in_time_and_loses_nothing(
+    scene: Scene,
+    databases: Databases,
+) -> None:
+    url = databases.fresh("postgresql")
+    address = make_url(url)
+    with Proxy(f"{address.query['host']}/.s.PGSQL.5432") as proxy:
+        through = address.set(host="127.0.0.1", port=proxy.port).difference_update_query(["host"])
+        server = scene.serve(through.render_as_string(), DATABASE_TIMEOUT="1")
+        sender = Sender(Person(server), scene.ledger)
+        with (
+            scene.crowd(scene.people(server)) as crowd,
+            sender.person.talk() as talk,
+            sender.person.talk() as idle,
+        ):
+            for _ in range(scene.size.rounds):
+                crowd.hear(SOME)
+                proxy.hold()
+                client_id = unused_name("silence")
+                check_refusal(sender.send(talk, client_id, "is anybody there?"))
+                assert sender.person.get("/readyz").status_code == 503
+                assert talk.alive()
+                assert idle.alive()
+                proxy.release()
+                while sender.send(talk, client_id, "is anybody there?")["type"] != "ack":
+                    pass
+            crowd.hear(SOME)
+            crowd.finish()
+    scene.ledger.check(url)
