@@ -40,12 +40,12 @@ def wait_until(what: Callable[[], object], seconds: float = SECONDS) -> bool:
 class Talker:
     """Somebody with the Python client, which comes back and resumes."""
 
-    def __init__(self, person: Person, url: str, ledger: Ledger, since: int = 0) -> None:
+    def __init__(self, person: Person, url: str, ledger: Ledger) -> None:
         self.person = person
         self.sent: list[Sent] = []
         self.heard = 0
-        self.position = since
-        self.client = Client(url, person.token, since={LOBBY: since})
+        self.position = 0
+        self.client = Client(url, person.token, since={LOBBY: 0})
         self._ledger = ledger
 
     def talk(self, quiet: Event, dice: Random, pause: float, longest: int) -> None:
@@ -149,7 +149,7 @@ class Crowd:
         self._quiet = Event()
         self._over = Event()
         self._stack = ExitStack()
-        self._pool = ThreadPoolExecutor(1000)  # nobody waits for another's thread
+        self._pool = ThreadPoolExecutor(2 * len(people) + 1)
         self._talking: list[Future[None]] = []
         self._listening: list[Future[None]] = []
         self.talkers = [self._talker(person, url) for person in people]
@@ -168,13 +168,6 @@ class Crowd:
             self._talking.append(self._pool.submit(talker.talk, *arguments))
             self._listening.append(self._pool.submit(talker.listen))
         return self
-
-    def join(self, person: Person, since: int) -> None:
-        """Somebody more, who only listens, and has everything up to ``since`` already."""
-        talker = Talker(person, person.server.url, self._ledger, since)
-        self._stack.enter_context(closing(talker.client))
-        self._listening.append(self._pool.submit(talker.listen))
-        self.talkers.append(talker)
 
     def hear(self, count: int) -> None:
         """Wait until each talker has heard so many more messages: there is traffic."""

@@ -1,8 +1,7 @@
-"""gunicorn.conf.py for a disk that fills up: SQLite gets the pages that the file PAGES_FILE says.
+"""gunicorn.conf.py for a disk that is full while there is a file at DISK_IS_FULL.
 
-SQLite forgets its ``max_page_count`` with each connection, so the server's own must be told. This
-asks the file at the start of each transaction. One page is always less than there are, so then the
-database may not grow.
+SQLite's ``max_page_count`` is forgotten with each connection, so the server's own must be told:
+here at the start of each transaction. One page is less than there are, so then none may be added.
 """
 
 from __future__ import annotations
@@ -11,6 +10,9 @@ import os
 from pathlib import Path
 from runpy import run_path
 from typing import Any
+
+#: SQLite's own limit (https://www.sqlite.org/limits.html).
+ENDLESS = 4_294_967_294
 
 _ours = run_path(str(Path(__file__).parents[2] / "gunicorn.conf.py"))
 globals().update({name: value for name, value in _ours.items() if not name.startswith("__")})
@@ -22,12 +24,13 @@ def post_worker_init(worker: Any) -> None:
 
     from bytechat.extensions import db
 
-    pages = Path(os.environ["PAGES_FILE"])
+    full = Path(os.environ["DISK_IS_FULL"])
     with worker.wsgi.app_context():
         engine = db.engine
 
     @event.listens_for(engine, "begin")
     def limit(connection: Any) -> None:
-        connection.exec_driver_sql(f"PRAGMA max_page_count = {int(pages.read_text())}")
+        pages = 1 if full.exists() else ENDLESS
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
 
     _ours["post_worker_init"](worker)

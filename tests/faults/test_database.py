@@ -18,9 +18,6 @@ from .conftest import Scene
 #: Messages that all have heard before it goes wrong again.
 SOME = 20
 
-#: SQLite's own limit (https://www.sqlite.org/limits.html), and one that is reached.
-ENDLESS, FULL = "4294967294", "1"
-
 
 class Sender:
     """Somebody with a plain socket, who sees how each message is answered."""
@@ -51,16 +48,15 @@ def test_a_full_disk_refuses_what_it_cannot_keep_and_keeps_what_was_acked(
     databases: Databases,
     tmp_path: Path,
 ) -> None:
-    pages = tmp_path / "pages"
-    pages.write_text(ENDLESS)
+    full = tmp_path / "full"
     url = databases.fresh("sqlite")
-    server = scene.serve(url, "gunicorn -c tests/faults/full_disk.py", PAGES_FILE=str(pages))
+    server = scene.serve(url, "gunicorn -c tests/faults/full_disk.py", DISK_IS_FULL=str(full))
     sender = Sender(Person(server), scene.ledger)
     text = "x" * 3000  # more than half a page
     with scene.crowd(scene.people(server)) as crowd, sender.person.talk() as talk:
         for _ in range(scene.size.rounds):
             crowd.hear(SOME)
-            pages.write_text(FULL)
+            full.touch()
             while (answer := sender.send(talk, unused_name("big"), text))["type"] == "ack":
                 pass  # some pages had room left
             check_refusal(answer)
@@ -70,7 +66,7 @@ def test_a_full_disk_refuses_what_it_cannot_keep_and_keeps_what_was_acked(
             assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
             assert sender.person.history(), "reading goes on"
             assert talk.alive()
-            pages.write_text(ENDLESS)
+            full.unlink()
             assert sender.send(talk, answer["client_id"], text)["type"] == "ack"
         crowd.hear(SOME)
         crowd.finish()
