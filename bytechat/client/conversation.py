@@ -141,9 +141,7 @@ class Conversation:
         for room in hello.rooms:
             log = self._logs.get(room.id) or self._begin(room)
             self.rooms[room.id] = room
-            if not log.connected(room.head):
-                log.restart(room.head)
-                self.events.append(Reset(room.id, room.head))
+            log.connected(room.head)
         self.outbox.connected(hello.limits)
 
     def _begin(self, room: Room) -> Log:

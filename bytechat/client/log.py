@@ -22,6 +22,8 @@ class Log:
         self.position = position
         #: The largest rev heard of.
         self.head = position
+        # Whether the server may have another log than the one we have read.
+        self._doubtful = False
         #: Whether a ``sync`` is on its way.
         self.asked = False
         #: When to ask, at the earliest (monotonic seconds).
@@ -30,20 +32,18 @@ class Log:
 
     @property
     def behind(self) -> bool:
-        return self.position < self.head
+        return self.position < self.head or self._doubtful
 
-    def connected(self, head: int) -> bool:
+    def connected(self, head: int) -> None:
         """A ``hello`` says where the room is.
 
-        False if that is before our position: the server's log is another one than we have read,
-        as after a restored backup, and the client must start again from its head.
+        If that is before our position, either this worker has not given out yet what another one
+        has, or the log is another one, as after a restored backup: ``sync`` tells which.
         """
         self.asked = False
         self.ask_at = 0.0
-        if head < self.position:
-            return False
+        self._doubtful = head < self.position
         self.heard(head)
-        return True
 
     def heard(self, rev: int) -> None:
         """This rev exists, though it is not here."""
@@ -60,7 +60,7 @@ class Log:
 
     def page(self, messages: Iterable[Message], head: int, *, more: bool) -> list[Message]:
         """A ``sync``; returns what is now in order."""
-        self.asked = False
+        self.asked = self._doubtful = False
         self.heard(head)
         given = []
         for message in messages:
@@ -74,15 +74,10 @@ class Log:
 
     def reset(self, head: int) -> list[Message]:
         """Go on from ``head``; returns what had come after it."""
-        self.asked = False
+        self.asked = self._doubtful = False
         self.position = head
         self.head = max([head, *self._early])
         return self._in_order()
-
-    def restart(self, head: int) -> None:
-        """Go on from ``head`` of another log, in which our numbers mean nothing."""
-        self._early.clear()
-        self.position = self.head = head
 
     def _in_order(self) -> list[Message]:
         given = []

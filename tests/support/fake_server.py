@@ -176,7 +176,7 @@ class FakeServer:
 
     def _changes(self, since: int) -> Frame:
         new = sorted((m for m in self._log.values() if m["rev"] > since), key=lambda m: m["rev"])
-        if len(new) > self.reset_after:
+        if since > self.head or len(new) > self.reset_after:
             return {"type": "reset", "room": ROOM, "head": self.head}
         page = {"messages": new[: self.page], "head": self.head, "more": len(new) > self.page}
         return {"type": "sync", "room": ROOM, **page}

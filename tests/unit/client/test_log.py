@@ -72,7 +72,7 @@ def test_a_log_that_is_read_by_pages_while_it_grows_gives_the_newest_of_each_mes
         if rev == since:
             cache.add(newest.values())
     rev = before
-    assert log.connected(before)
+    log.connected(before)
     turns = itertools.cycle(pushes_first)
     while log.behind or rev < len(numbers):
         if rev < len(numbers) and (next(turns) or not log.behind):
@@ -83,6 +83,26 @@ def test_a_log_that_is_read_by_pages_while_it_grows_gives_the_newest_of_each_mes
             take(log.page(new[:page], rev, more=len(new) > page))
     assert given_out == sorted(set(given_out))
     assert cache.messages(ROOM) == sorted(newest.values(), key=lambda m: m.seq)
+
+
+def test_a_hello_behind_our_position_is_asked_about_and_not_believed() -> None:
+    """A worker may not have given out yet what another one has: that is no other log."""
+    log = Log(9)
+    log.connected(7)
+    assert log.behind
+    assert log.push(said(8, 8)) == []
+    assert log.page([], 9, more=False) == []
+    assert (log.position, log.behind) == (9, False)
+    assert [message.rev for message in log.push(said(10, 10))] == [10]
+
+
+def test_another_log_is_begun_from_its_head() -> None:
+    log = Log(500)
+    log.connected(3)
+    assert log.behind
+    assert log.reset(3) == []
+    assert (log.position, log.behind) == (3, False)
+    assert [message.rev for message in log.push(said(4, 4))] == [4]
 
 
 def test_numbers_that_nothing_has_any_more_do_not_hold_a_log_up() -> None:
