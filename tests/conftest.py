@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
+import hypothesis
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -13,6 +15,11 @@ from bytechat.extensions import db
 
 from .support.databases import Databases, settings
 from .support.server import wait_for_all
+
+# HYPOTHESIS_PROFILE=long looks for much longer; a test then needs more than pytest's --timeout.
+hypothesis.settings.register_profile("long", max_examples=10_000, print_blob=True)
+if profile := os.environ.get("HYPOTHESIS_PROFILE"):
+    hypothesis.settings.load_profile(profile)
 
 KINDS = ["sqlite", "postgresql"]
 

@@ -61,7 +61,9 @@ class Conversation:
 
     @property
     def positions(self) -> dict[int, int]:
-        return dict(self._taken)
+        # A program that stores them before the first hello must not lose those it was given.
+        given = {room: rev for room, rev in self._since.items() if isinstance(room, int)}
+        return given | self._taken
 
     def tell(self, event: Event) -> None:
         """Queue an event that can be done without: not if the program has stopped reading."""

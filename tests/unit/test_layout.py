@@ -15,10 +15,13 @@ from ..support.databases import ROOT
 PACKAGE = ROOT / "bytechat"
 
 REALTIME = sorted((PACKAGE / "realtime").glob("*.py"))
+CLIENT = sorted((PACKAGE / "client").glob("*.py"))
 RULES = [
     *(PACKAGE / "chat" / name for name in ("rooms.py", "messages.py", "journal.py")),
     *(PACKAGE / "auth" / name for name in ("accounts.py", "names.py", "passwords.py")),
 ]
+#: Libraries that serve, store, or patch the standard library.
+SERVERS = ["flask", "flask_sock", "flask_sqlalchemy", "werkzeug", "sqlalchemy", "gevent"]
 #: What gunicorn's master reads, before gevent has patched anything in the workers.
 MASTER = [ROOT / "gunicorn.conf.py", *(PACKAGE / name for name in ("config.py", "logs.py"))]
 
@@ -69,8 +72,19 @@ def test_realtime_knows_nothing_of_flask_or_of_tables(path: Path) -> None:
     wrong = [
         name
         for name in imports(path)
-        if under(name, "flask", "flask_sock", "flask_sqlalchemy", "werkzeug", "sqlalchemy")
+        if under(name, *SERVERS)
         or (under(name, "bytechat") and not under(name, "bytechat.realtime"))
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("path", CLIENT, ids=lambda path: path.stem)
+def test_the_client_knows_nothing_of_the_server(path: Path) -> None:
+    """Nor inside its functions, which importing it does not run."""
+    wrong = [
+        name
+        for name in imports(path)
+        if under(name, *SERVERS) or (under(name, "bytechat") and not under(name, "bytechat.client"))
     ]
     assert wrong == []
 

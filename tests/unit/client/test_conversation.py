@@ -45,6 +45,13 @@ def test_each_room_is_asked_for_where_it_is_behind_and_only_there() -> None:
     assert talk.positions == {1: 5, 2: 7, 3: 100}
 
 
+def test_positions_that_were_given_are_there_before_the_first_hello() -> None:
+    talk = conversation({1: 5, 9: 3})
+    assert talk.positions == {1: 5, 9: 3}
+    hello(talk, room(1, head=9), room(2, head=7))
+    assert talk.positions == {1: 5, 2: 7, 9: 3}
+
+
 def test_after_another_hello_it_is_asked_again() -> None:
     talk = conversation({1: 5})
     hello(talk, room(1, head=9))
