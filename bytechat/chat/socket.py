@@ -148,9 +148,7 @@ def _talk(
 def _hello(admission: Admission, heads: dict[int, int], runtime: Runtime) -> frames.Hello:
     settings = runtime.settings
     for room in admission.rooms:
-        # What this worker has given out may be behind the log, and so behind a client that comes
-        # from another worker, which would take it for another log and start again.
-        room.head = max(room.head, heads[room.id])
+        room.head = heads[room.id]
     return frames.Hello(
         protocol=PROTOCOL,
         user=admission.user,

@@ -6,6 +6,7 @@ import itertools
 import socket
 from collections import deque
 from collections.abc import Iterator
+from threading import Lock
 from typing import TypeVar, cast
 
 import msgspec
@@ -67,10 +68,11 @@ class Line:
             expires_at=0,
             frame_max=0,
             outbox_max=0,
+            lock=Lock(),
         )
         self._worker = worker
         with worker.app.app_context(), storage.reading() as db:
-            found = rooms.admitted_by(db, user, "")
+            found = rooms.admitted_by(db, user, "", rooms.Crowds())
         assert found
         self._admission = Admission(*found, expires_at=0)
         #: By room, where the pushes begin; empty before the line is joined.

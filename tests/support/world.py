@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from sqlalchemy import Connection, delete, event, insert, select, update
 from sqlalchemy.exc import OperationalError
 
 from bytechat import create_app, storage
-from bytechat.chat import frames, journal, messages, peer, runtime
+from bytechat.chat import frames, journal, messages, peer, posts, runtime
 from bytechat.chat.frames import MessageFrame
 from bytechat.client import Message, User
 from bytechat.client import log as client_log
@@ -63,7 +63,7 @@ def lost() -> OperationalError:
 
 
 class Faults:
-    """Makes the next transactions fail, each as it is said; None is one that goes well."""
+    """Makes the next uses of the database fail, each as it is said; None is one that goes well."""
 
     def __init__(self) -> None:
         self._coming: list[Fault | None] = []
@@ -74,13 +74,20 @@ class Faults:
         yield
         self._coming = []
 
-    @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self) -> AbstractContextManager[Connection]:
         """In place of the product's."""
+        return self._failing(storage.transaction())
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """In place of the product's."""
+        return self._failing(storage.reading())
+
+    @contextmanager
+    def _failing(self, use: AbstractContextManager[Connection]) -> Iterator[Connection]:
         fault = self._coming.pop(0) if self._coming else None
         if fault == "before":
             raise lost()
-        with storage.transaction() as connection:
+        with use as connection:
             yield connection
             if fault == "at the commit":
                 raise lost()
@@ -160,8 +167,9 @@ class World:
         for (module, name), size in SIZES.items():
             patch.setattr(module, name, size)
         self.faults = Faults()
-        for using in (journal, peer, runtime):
-            patch.setattr(using, "transaction", self.faults.transaction)
+        patch.setattr(posts, "transaction", self.faults.transaction)
+        for using in (peer, runtime):
+            patch.setattr(using, "reading", self.faults.reading)
         url = databases.fresh("sqlite")
         self.workers = [Worker(url), Worker(url)]
         with self.transaction() as connection:
