@@ -51,12 +51,15 @@ access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(M)s ms'
 
 
 def on_starting(server: Any) -> None:
-    """Refuse TLS; see to a file descriptor for each connection, if the system lets us."""
+    """Refuse TLS; see to a file descriptor for each connection, if the system lets us.
+
+    gunicorn counts HTTP connections; open sockets are ours, and as many again.
+    """
     if server.cfg.is_ssl:
         # Sockets are written to below gevent's and ssl's layers (realtime/connection.py).
         raise SystemExit("ByteChat leaves TLS to a proxy: start it without certfile and keyfile.")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = worker_connections + 1000
+    wanted = 2 * worker_connections + 1000
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

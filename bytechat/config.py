@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 #: HMAC-SHA256 wants a key of at least the size of its output (RFC 7518, section 3.2).
 SECRET_BYTES = 32
 
-#: Connections of a worker that are kept free for plain HTTP when it is full of sockets, so that
-#: health checks and logins are still answered.
+#: So many fewer sockets than connections: a handshake is one of both, and health checks and logins
+#: are still answered when a worker is full of sockets.
 HTTP_RESERVE = 100
 
 # As sqlalchemy.make_url() reads it, which would fail on a port that is no number.
@@ -62,8 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
         Meta(
             ge=200,
             le=100_000,
-            description="connections of one worker, 200 to 100000; "
-            "the last 100 are kept for plain HTTP",
+            description="HTTP connections of one worker, 200 to 100000; and, less 100, its sockets",
         ),
     ] = 10_000
     jwt_secret_key: Annotated[

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 from flask import Flask, Response
+
+from .realtime.turns import give_way
 
 #: The page loads its own files and talks to its own server, nothing else.
 CONTENT_SECURITY_POLICY = (
@@ -21,7 +21,7 @@ def init_app(app: Flask) -> None:
     def let_others_run(response: Response) -> Response:
         # A client that pipelines requests would have the worker for itself: neither reading nor
         # writing waits while there is something to read and room to write.
-        time.sleep(0)
+        give_way()
         return response
 
     @app.after_request

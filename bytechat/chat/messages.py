@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, tuple_
 
 from ..api import BIGINT_MAX
 from ..auth.schemas import Account
@@ -18,6 +18,9 @@ M = TypeVar("M", bound=schemas.Message)
 
 #: Characters of the texts on a page of changes, about.
 PAGE_CHARACTERS = 100_000
+
+#: Messages of a page that are read before it is known how long they are.
+FIRST_STEP = 50
 
 #: In the order of the Struct's fields; the two of the user come where the user stands.
 _select = select(
@@ -90,7 +93,18 @@ def changes(db: Connection, room: Place, query: schemas.ChangesQuery) -> schemas
     It may be shorter than asked for: it has about PAGE_CHARACTERS at most, as making it holds
     everybody else up, and a socket that is given it has a bounded outbox.
     """
-    found = changed_since(db, room.id, query.since, query.limit + 1, schemas.Message)
+    found: list[schemas.Message] = []
+    size, since, step = 0, query.since, FIRST_STEP
+    # Long texts are not read to be thrown away: a few first, then the rest if they are short.
+    while len(found) <= query.limit and size <= PAGE_CHARACTERS:
+        more = changed_since(
+            db, room.id, since, min(step, query.limit + 1 - len(found)), schemas.Message
+        )
+        found += more
+        if len(more) < step:
+            break
+        size += sum(len(message.text) for message in more)
+        since, step = found[-1].rev, query.limit + 1
     page: list[schemas.Message] = []
     size = 0
     for message in found[: query.limit]:
@@ -111,8 +125,7 @@ def changed_since(db: Connection, room_id: int, rev: int, limit: int, cls: type[
 
 def sent_as(db: Connection, keys: Sequence[tuple[int, str | None]], cls: type[M]) -> list[M]:
     """The messages that already have one of these (user_id, client_id), as Structs of ``cls``."""
-    authors, client_ids = {user for user, _ in keys}, {client_id for _, client_id in keys}
-    query = _select.where(Message.user_id.in_(authors), Message.client_id.in_(client_ids))
+    query = _select.where(tuple_(Message.user_id, Message.client_id).in_(keys))
     return _read(db.execute(query).all(), cls)
 
 

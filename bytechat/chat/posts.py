@@ -140,16 +140,16 @@ def _commit(batch: list[Post]) -> Written:
     """Write the batch. A post that cannot be written fails alone."""
     try:
         with transaction() as db:
-            return _append(db, batch, {})
+            # A repeat gets the first one's answer, whatever it replies to.
+            replies = [post.key for post in batch if post.key and post.reply_to]
+            return _append(db, batch, _known(db, replies))
     except IntegrityError:
         pass
     # The constraint has spoken: something here was sent before (the usual reason), or its author is
     # gone. Nothing was written and no number was taken, so it is safe to look, and to do it again.
     try:
         with transaction() as db:
-            keys = [post.key for post in batch if post.key]
-            seen = messages.sent_as(db, keys, MessageFrame)
-            return _append(db, batch, {(m.user.id, m.client_id): m for m in seen})
+            return _append(db, batch, _known(db, [post.key for post in batch if post.key]))
     except IntegrityError:
         if len(batch) == 1:
             log.exception("a message could not be written")
@@ -160,6 +160,12 @@ def _commit(batch: list[Post]) -> Written:
         [answer for one in alone for answer in one.answers],
         [message for one in alone for message in one.new],
     )
+
+
+def _known(db: Connection, keys: list[Key]) -> dict[Key | None, MessageFrame]:
+    """The messages that already have one of these keys."""
+    seen = messages.sent_as(db, keys, MessageFrame) if keys else []
+    return {(message.user.id, message.client_id): message for message in seen}
 
 
 def _append(db: Connection, batch: list[Post], known: Mapping[Key | None, MessageFrame]) -> Written:

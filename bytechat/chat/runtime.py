@@ -99,8 +99,9 @@ class Runtime:
     def drain(self) -> None:
         """Say goodbye: no new sockets, what was taken in is written, then all are closed (1012)."""
         with self._lock:
-            self._draining = True
-        self.journal.flush(FLUSH_SECONDS)
+            again, self._draining = self._draining, True
+        if not again:  # a stop is to be soon over
+            self.journal.flush(FLUSH_SECONDS)
         for connection in self.hub.connections():
             self._say_goodbye(connection)
 

@@ -104,11 +104,12 @@ def ws(server: Server) -> None:
     )
     runtime.start()
     g.seated = False  # the seat is the connection's from here on
+    talk = (connection, admission, runtime, request.remote_addr, _sent_early(request.environ))
     if apart:
-        _thread.start_new_thread(_talk, (connection, admission, runtime, request.remote_addr))
+        _thread.start_new_thread(_talk, talk)
     else:
         # Flask's own server shuts the socket down when its handler returns.
-        _talk(connection, admission, runtime, request.remote_addr)
+        _talk(*talk)
 
 
 def _take_over(server: Server, *, apart: bool) -> socket.socket:
@@ -123,8 +124,18 @@ def _take_over(server: Server, *, apart: bool) -> socket.socket:
     return server.sock.dup()  # type: ignore[no-any-return]
 
 
+def _sent_early(environ: dict[str, Any]) -> bytes:
+    """What came with the handshake, without waiting for its answer: gunicorn has read it."""
+    unreader = getattr(getattr(environ["wsgi.input"], "reader", None), "unreader", None)
+    return unreader.take_buffered() if unreader else b""
+
+
 def _talk(
-    connection: Connection, admission: Admission, runtime: Runtime, address: str | None
+    connection: Connection,
+    admission: Admission,
+    runtime: Runtime,
+    address: str | None,
+    sent_early: bytes,
 ) -> None:
     """One socket, from its hello to the line in the log when it is over."""
     about: dict[str, Any] = {"user": admission.user.username, "address": address}
@@ -133,7 +144,7 @@ def _talk(
     try:
         log.info("socket opened", extra={**about, "sockets": len(runtime.hub)})
         runtime.welcome(connection, _hello(admission, heads, runtime))
-        connection.serve(Peer(connection, admission, runtime).receive)
+        connection.serve(Peer(connection, admission, runtime).receive, sent_early)
     except Exception:
         log.exception("a socket failed", extra=about)
     finally:

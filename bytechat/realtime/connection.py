@@ -13,8 +13,9 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from itertools import islice
+from math import inf
 from threading import Event
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 from wsproto.connection import Connection as Protocol
@@ -24,10 +25,11 @@ from wsproto.events import Event as Received
 from wsproto.frame_protocol import FrameProtocol
 
 from .closing import Code
+from .turns import TURN_SECONDS, give_way
 
 RECEIVE_BYTES = 16_384
 
-#: Frames of one peer before it is the others' turn: 1 to 2 ms.
+#: Frames of one peer before it is the others' turn: 1 to 2 ms, if they are small ones.
 FRAMES_IN_A_TURN = 64
 
 #: What keeping a chunk in the outbox costs beside its bytes.
@@ -42,6 +44,9 @@ CLOSE_SECONDS = 0.5
 #: The same for a peer that was too slow: the close frame waits behind what fills its buffers, and
 #: is worth waiting for, as 4408 tells it to resume.
 TOO_SLOW_SECONDS = 10.0
+
+#: Seconds without progress after which a peer that we wait for is stalled.
+STALLED_SECONDS = 10.0
 
 # A server's frames have no mask and no extension, so encoding them needs no connection's state.
 _encoder = FrameProtocol(client=False, extensions=[])
@@ -153,15 +158,19 @@ class Connection:
                 self._put(*chunks)
 
     def flush(self) -> None:
-        """Wait until the peer has taken what it was sent. For the reader alone: it reads no more.
+        """Wait until the peer has taken what it was sent; one that takes nothing is closed (4408).
 
-        Ends when the socket does, which is when the peer is silent, or too slow for what is pushed.
+        For the reader alone, which reads no more meanwhile.
         """
         with self._lock:
             if not self._outbox:
                 return
             self._emptied = emptied = Event()
-        emptied.wait()
+            waiting = self._waiting
+        while not emptied.wait(STALLED_SECONDS):
+            if self._waiting >= waiting:
+                self.close(Code.TOO_SLOW, "nothing was taken: reconnect and resume")
+            waiting = self._waiting
 
     def close(self, code: Code, reason: str = "") -> None:
         """Send a close frame, once, after all that was pushed before it."""
@@ -181,25 +190,19 @@ class Connection:
     def abandon(self) -> None:
         """Cut the socket; the reader wakes up and ends."""
         with self._lock:
-            self._closing = True
-            self._outbox.clear()
-            self._tell_emptied()
+            self._cut()
+
+    def _cut(self) -> None:
+        """With the lock held."""
+        self._closing = True
+        self._outbox.clear()
+        self._tell_emptied()
         with suppress(OSError):
             self._raw.shutdown(socket.SHUT_RDWR)
 
     def _put(self, *chunks: bytes) -> None:
         """Write what the socket takes at once, keep the rest in order. Call with the lock held."""
-        sent = 0
-        if self._opened and not self._outbox:
-            try:
-                if len(chunks) == 1:
-                    sent = self._raw.send(chunks[0], socket.MSG_DONTWAIT)
-                else:
-                    sent = self._raw.sendmsg(chunks[:CHUNKS_AT_ONCE], (), socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                pass
-            except OSError:
-                return  # the peer is gone; the reader learns it from its own recv
+        sent = self._send(chunks) if self._opened and not self._outbox else 0
         for chunk in chunks:
             if sent < len(chunk):
                 self._outbox.append(memoryview(chunk)[sent:] if sent else chunk)
@@ -213,6 +216,20 @@ class Connection:
             self._writing = True
             # Not threading.Thread, whose start() waits for the new greenlet to run.
             _thread.start_new_thread(self._write, ())
+
+    def _send(self, chunks: tuple[bytes, ...]) -> int:
+        """Write without waiting; how many bytes are dealt with. With the lock held."""
+        try:
+            if len(chunks) == 1:
+                return int(self._raw.send(chunks[0], socket.MSG_DONTWAIT))
+            return int(self._raw.sendmsg(chunks[:CHUNKS_AT_ONCE], (), socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return 0
+        except ConnectionError:
+            pass  # the peer is gone; its last words may still be read
+        except OSError:
+            self._cut()  # these frames are lost, and no others may follow them
+        return sum(len(chunk) for chunk in chunks)
 
     def _overflow(self) -> None:
         """Drop what the peer is too slow for, except what may be half sent. With the lock held."""
@@ -265,10 +282,11 @@ class Connection:
 
     # Reading: one greenlet alone.
 
-    def serve(self, receive: Receiver) -> None:
+    def serve(self, receive: Receiver, first: bytes = b"") -> None:
         """Read until either side has closed, then close the socket.
 
-        Each message is handed to ``receive``, one at a time.
+        Each message is handed to ``receive``, one at a time. ``first`` is what has been read of the
+        socket before.
 
         No more is read before ``receive`` has returned. gevent's recv() lets nobody else run while
         there is something to read, so a peer that floods would have the worker for itself: after
@@ -276,19 +294,26 @@ class Connection:
         """
         turn = 0
         try:
-            while data := self._sock.recv(RECEIVE_BYTES):
-                self.heard_at = monotonic()  # any byte is life (Autobahn 9.3.1)
+            data = first or self._sock.recv(RECEIVE_BYTES)
+            while data:
+                began = monotonic()
+                # Any byte is life (Autobahn 9.3.1); and while the reader is held back nobody can
+                # say that the peer is silent.
+                self.heard_at = inf
                 self._protocol.receive_data(data)
                 turn += 1
                 for event in self._protocol.events():
                     if self._handle(event, receive):
                         return
                     turn += 1
-                    if turn % FRAMES_IN_A_TURN == 0:
-                        sleep(0)
+                    if turn % FRAMES_IN_A_TURN == 0 or monotonic() - began > TURN_SECONDS:
+                        give_way()
+                        began = monotonic()
+                self.heard_at = monotonic()
                 if turn >= FRAMES_IN_A_TURN:
                     turn = 0
-                    sleep(0)
+                    give_way()
+                data = self._sock.recv(RECEIVE_BYTES)
         except OSError:
             pass  # cut off: as good as an end
         finally:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from threading import Event, Lock
 
 from .connection import Connection
 from .feed import Feed
+from .turns import give_way
 
 log = logging.getLogger(__name__)
 
@@ -114,11 +114,15 @@ class Hub:
         self._ring.wait()
         self._ring.clear()
         for position, (connection, batches) in enumerate(self._take().items(), start=1):
-            connection.push(*batches)
+            try:
+                connection.push(*batches)
+            except Exception:
+                log.exception("a socket could not be written to")
+                connection.abandon()  # a frame is missing, so no other may follow
             if position % SLICE == 0:
-                time.sleep(0)
+                give_way()
         self._catch_up()
-        time.sleep(0)
+        give_way()
 
     def _take(self) -> dict[Connection, list[bytes]]:
         """What each member is owed: the batches of their rooms, shared and not copied."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import math
 import random
 import select
 import socket
@@ -266,6 +268,58 @@ def test_batches_that_are_pushed_together_arrive_in_order_and_whole(
     expected = b"".join(together) * 100
     assert line.exactly(len(expected)) == expected
     wait_until(lambda: line.connection._waiting == 0)
+
+
+def test_a_frame_that_the_kernel_has_no_memory_for_is_the_last(make_line: MakeLine) -> None:
+    line = make_line()
+    line.connection.open(text_frame(b"hello"))
+
+    class Poor:
+        def send(self, _data: bytes, _flags: int) -> int:
+            raise OSError(errno.ENOBUFS, "No buffer space available")
+
+        def shutdown(self, how: int) -> None:
+            line.ours.shutdown(how)
+
+    rich, line.connection._raw = line.connection._raw, Poor()
+    line.connection.push(text_frame(b"lost"))
+    line.connection._raw = rich
+    line.connection.push(text_frame(b"after a gap"))
+    assert texts_of(line.rest()) == ["hello"]
+
+
+def test_what_came_with_the_handshake_is_read_first(make_line: MakeLine) -> None:
+    line = make_line()
+    line.connection.open(b"")
+    frame = encode(TEXT, b"early")
+    line.peer.sendall(frame[5:] + encode(CLOSE))
+    line.connection.serve(line.received.append, frame[:5])
+    assert line.received == ["early"]
+
+
+def test_a_peer_is_not_silent_while_its_reader_is_held_back(make_line: MakeLine) -> None:
+    line = make_line()
+    line.connection.open(b"")
+    seen: list[float] = []
+    line.peer.sendall(encode(TEXT, b"hold on") + encode(CLOSE))
+    line.connection.serve(lambda _text: seen.append(line.connection.heard_at))
+    assert seen == [math.inf]
+
+
+def test_a_peer_that_takes_nothing_while_it_is_waited_for_is_closed(
+    make_line: MakeLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STALLED_SECONDS", 0.05)
+    line = make_line()
+    line.connection.open(b"")
+    line.connection.push(text_frame(b"x" * 500_000))
+    wait_until_quiet(line)
+    flushed = Thread(target=line.connection.flush)
+    flushed.start()
+    wait_until(lambda: line.connection.close_code == Code.TOO_SLOW)
+    line.connection.abandon()  # as the pulse does, when the close is not answered
+    flushed.join(SECONDS)
+    assert not flushed.is_alive()
 
 
 def test_to_flush_waits_until_the_peer_has_taken_all(make_line: MakeLine) -> None:
