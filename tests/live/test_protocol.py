@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import struct
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -39,6 +41,26 @@ def pong(raw: RawClient) -> bool:
 def test_text_of_every_length_coding_comes_through(raw: RawClient, size: int) -> None:
     raw.send(TEXT, b"*" * size)
     assert said(raw) == "*" * size
+
+
+def test_what_comes_with_the_handshake_in_one_packet_is_not_lost(alice: Person) -> None:
+    head = (
+        f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{alice.server.port}\r\n"
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+        f"Authorization: Bearer {alice.token}\r\n\r\n"
+    ).encode()
+    ping = encode(TEXT, b'{"type":"ping","client_id":"early"}')
+    with socket.create_connection(("127.0.0.1", alice.server.port), 10) as raw:
+        raw.sendall(head + ping[:9])
+        time.sleep(0.1)
+        raw.sendall(ping[9:])
+        received = b""
+        while b'"pong"' not in received:
+            more = raw.recv(65_536)
+            assert more, received
+            received += more
+    assert b'{"type":"pong","client_id":"early"}' in received
 
 
 def test_text_that_arrives_in_single_bytes_comes_through(raw: RawClient) -> None:

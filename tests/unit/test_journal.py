@@ -145,6 +145,20 @@ def test_a_reply_to_another_rooms_message_or_to_none_fails_alone(desk: Desk) -> 
     assert desk.head() == 2
 
 
+def test_a_repeat_gets_the_firsts_answer_whatever_it_replies_to(desk: Desk) -> None:
+    (first,) = desk.write(desk.post("first", client_id="c1"))
+    assert desk.write(desk.post("again", client_id="c1", reply_to=10**9)) == [first]
+    assert desk.head() == 1
+
+
+def test_a_batch_ends_when_its_texts_are_long(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH_CHARACTERS", 10)
+    for text in ("x" * 9, "short", "another", "x" * 50, "last"):
+        desk.journal.submit(desk.post(text))
+    desk.journal.step()
+    assert [len(batch) for batch in desk.published] == [2, 2, 1]
+
+
 # Numbers.
 
 
