@@ -62,11 +62,13 @@ class Device:
         self._unsettled.append(self.talk.outbox.put(room, text, client_id, None))
         return True
 
-    def connect(self, worker: Worker) -> None:
+    def connect(self, worker: Worker) -> Line:
+        """Begin to; the line goes on from there."""
         assert self.line is None
         self.line = Line(worker, self.user)
         self.lines.append(self.line)
         self._greeted = False
+        return self.line
 
     def cut(self) -> Line:
         """Lose the connection; its worker does not know yet."""
@@ -74,6 +76,9 @@ class Device:
         line, self.line = self.line, None
         line.cut()
         return line
+
+    def has_to_send(self, now: float) -> bool:
+        return self.line is not None and self._greeted and self.talk.due(now) == 0
 
     def send(self, now: float) -> bool:
         """Send what there is to send; whether there was anything."""

@@ -93,6 +93,11 @@ class Line:
             return False
         return True
 
+    @property
+    def readable(self) -> bool:
+        """Whether the worker has something to read."""
+        return self.peer is not None and bool(self.wire.up)
+
     def read(self, number: int = 1) -> None:
         """The worker reads some of what the device has sent."""
         for text in first(self.wire.up, number if self.peer else 0):

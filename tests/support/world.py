@@ -47,12 +47,15 @@ SIZES = {
     (peer, "CHANGES_MAX"): 3,
     (peer, "RESET_AFTER"): 7,
     (hub, "PAGE"): 2,
-    (hub, "PORTION"): 400,
+    (hub, "PORTION"): 250,
     (hub, "GAPS_AT_ONCE"): 1,
-    (feed, "RING_BYTES"): 800,
+    (feed, "RING_BYTES"): 400,
     (feed, "EARLY_MAX"): 2,
     (client_log, "EARLY_MAX"): 2,
 }
+
+HEADS = select(Room.id, Room.head)
+ALL = select(Row.__table__, Account.username).join(Account, Account.id == Row.user_id)
 
 #: A committed frame on its way between workers: room, rev, the bytes.
 Hint = tuple[int, int, bytes]
@@ -118,12 +121,22 @@ class Worker:
         self.meanwhile: list[Worker] = []
 
     @property
+    def posts(self) -> int:
+        """How many are waiting to be written."""
+        return len(self.runtime.journal._waiting)
+
+    @property
+    def awake(self) -> bool:
+        """Whether the hub has something to do."""
+        return self.hub._ring.is_set()
+
+    @property
     def busy(self) -> bool:
-        return bool(self.runtime.journal._waiting or self.held or self.hub._ring.is_set())
+        return bool(self.posts or self.held or self.awake)
 
     def write(self) -> None:
         """The journal's turn."""
-        if self.runtime.journal._waiting:
+        if self.posts:
             self.runtime.journal.step()
 
     def publish(self) -> list[Hint]:
@@ -136,7 +149,7 @@ class Worker:
 
     def give_out(self) -> None:
         """The hub's turn."""
-        if self.hub._ring.is_set():
+        if self.awake:
             self.hub.step()
 
     def sweep(self) -> None:
@@ -226,10 +239,9 @@ class World:
 
     def read(self) -> None:
         """Read all of the database, and check that its numbers are in the order of the changes."""
-        query = select(Row, Account.username).join(Account, Account.id == Row.user_id)
         with self.transaction() as connection:
-            heads = {row.id: row.head for row in connection.execute(select(Room.id, Room.head))}
-            rows = [self._message(row) for row in connection.execute(query)]
+            heads = {row.id: row.head for row in connection.execute(HEADS)}
+            rows = [self._message(row) for row in connection.execute(ALL)]
         for room, before in self.logs.items():
             log = Log(heads[room], {m.id: m for m in rows if m.room == room})
             new = [m for m in log.rows.values() if m.rev > before.head]

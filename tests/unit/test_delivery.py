@@ -29,7 +29,7 @@ def test_whatever_happens_everybody_ends_with_what_a_fresh_read_gives(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     Delivery.world = world
-    run_state_machine_as_test(Delivery, settings=settings(deadline=None))
+    run_state_machine_as_test(Delivery, settings=settings(deadline=None, stateful_step_count=40))
     assert caplog.records == []
 
 
