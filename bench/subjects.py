@@ -84,7 +84,9 @@ class Prototype:
         port = free_port()
         command = [sys.executable, "-m", "gunicorn", "-k", "gevent", "-w", "1"]
         command += ["--backlog", "4096", "--worker-connections", "20000", "-b", f"127.0.0.1:{port}"]
-        environ = {**os.environ, "DB": self.databases.empty(self.kind)}
+        # A prototype hands this to SQLAlchemy as it is, for which "postgresql:" alone is psycopg 3.
+        url = self.databases.empty(self.kind).replace("postgresql:", "postgresql+psycopg2:", 1)
+        environ = {**os.environ, "DB": url}
         folder = self.path.parent.resolve()
         with process([*command, f"{self.path.stem}:app"], port, "/ws", folder, environ) as pids:
             yield Stand(

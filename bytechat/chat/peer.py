@@ -33,7 +33,7 @@ RESET_AFTER = 1000
 
 #: Posts of a socket that wait for their commit; until one is answered no more is read. So those who
 #: say too much are held back by TCP, and the journal gets its turn, instead of refusing them.
-WINDOW = 64
+WINDOW = 256
 
 
 class Peer:

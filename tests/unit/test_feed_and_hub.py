@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from itertools import count
 from threading import Event, Thread
 
 import pytest
@@ -16,6 +17,7 @@ from bytechat.realtime import hub as module
 from bytechat.realtime.connection import Connection
 from bytechat.realtime.feed import EARLY_MAX, Feed
 from bytechat.realtime.hub import Hub
+from bytechat.realtime.turns import TURN_SECONDS
 
 ROOM = 7
 SECONDS = 5.0
@@ -434,15 +436,17 @@ def test_the_last_may_leave_while_the_database_is_read(hub: Hub, database: Datab
 def test_a_wide_fan_out_lets_others_run_between_slices(
     hub: Hub, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    members = [join(hub, database, owner) for owner in range(2 * module.SLICE + 1)]
+    members = [join(hub, database, owner) for owner in range(250)]
     settle(hub)
+    clock = count()
+    monkeypatch.setattr(module, "monotonic", lambda: next(clock) * TURN_SECONDS / 99.5)
     written: list[int] = []
     monkeypatch.setattr(
         time, "sleep", lambda _: written.append(sum(bool(member.given) for member in members))
     )
     publish(hub, 1)
     settle(hub)
-    assert written[:2] == [module.SLICE, 2 * module.SLICE]
+    assert written[:2] == [100, 200]
     assert all(member.revs == [1] for member in members)
 
 
