@@ -107,6 +107,7 @@ def worker_exit(_server: Any, worker: Any) -> None:
         runtime = worker.wsgi.extensions["bytechat.runtime"]
         runtime.drain()
         runtime.wait_for_all(STOP_SECONDS)
+        runtime.neighbours.bus.close()
         storage.close(worker.wsgi)
 
 

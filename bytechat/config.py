@@ -28,6 +28,7 @@ _POSTGRESQL_URL = (
     r"(postgres|postgresql|postgresql\+psycopg2)://(?=.)"
     r"([^:/]*(:[^@]*)?@)?(\[[^/?]+\]|[^/:?]+)?(:(?P<port>\d*))?(/|\?|$)"
 )
+_BUS_URL = r"(redis|valkey)s?(\+cluster)?://([^@/\s]*@)?[^@/:\s]+(:\d{1,5})?(/\d*)?(\?\S*)?"
 _ORIGIN = r"https?://[^/\s,]+"
 
 
@@ -116,10 +117,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
     database_pool: Annotated[
         int, Meta(ge=2, le=100, description="PostgreSQL connections of one worker, 2 to 100")
     ] = 10
+    bus_url: Annotated[
+        str,
+        Meta(
+            pattern=rf"^({_BUS_URL})?$",
+            description="redis://HOST, rediss://, valkey:// or valkeys://, "
+            "with +cluster before the colon for a cluster; unset is PostgreSQL's own",
+        ),
+    ] = ""
     database_timeout: Annotated[
         float,
         Meta(ge=1, le=300, description="seconds that PostgreSQL may take to answer, 1 to 300"),
-    ] = 10
+    ] = 5
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Meta(description="debug, info, warning or error"),
@@ -157,6 +166,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
             raise SettingError(
                 "WEB_CONCURRENCY over 1 needs PostgreSQL, as SQLite is for one process: "
                 "set DATABASE_URL=postgresql://..., or WEB_CONCURRENCY=1."
+            )
+        if self.on_sqlite and self.bus_url:
+            raise SettingError(
+                "BUS_URL needs PostgreSQL, as with SQLite there is one process and nobody to tell: "
+                "set DATABASE_URL=postgresql://..., or leave BUS_URL unset."
             )
         if self.jwt_secret_key and len(self.jwt_secret_key.encode()) < SECRET_BYTES:
             raise SettingError(

@@ -10,6 +10,7 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     ForeignKey,
+    Index,
     Integer,
     String,
     Text,
@@ -140,3 +141,37 @@ class Message(Base):
     reply_to: Mapped[int | None] = mapped_column(ForeignKey("messages.id"))
     text: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Worker(Base):
+    """A worker that shares the database with others. One that stops to beat is gone.
+
+    What changes among its users takes its next ``version``: a log like a room's.
+    """
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    version: Mapped[int] = mapped_column(BigInteger)
+    sockets: Mapped[int] = mapped_column(Integer)
+    #: By the database's clock.
+    beat_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Presence(Base):
+    """A user who has, or had, sockets at a worker; ``version`` is that of the latest change.
+
+    It is no reference to a user: a guest who has left is forgotten, and must be seen to leave.
+    """
+
+    __tablename__ = "presences"
+    __table_args__ = (Index(None, "worker_id", "version"),)
+
+    worker_id: Mapped[str] = mapped_column(
+        ForeignKey("workers.id", ondelete="CASCADE"), primary_key=True
+    )
+    user_id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    username: Mapped[str] = mapped_column(String(64))
+    #: The ids of the rooms, as a JSON list; empty when the user has no socket there any more.
+    rooms: Mapped[str] = mapped_column(Text)
+    version: Mapped[int] = mapped_column(BigInteger)

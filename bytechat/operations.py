@@ -11,7 +11,9 @@ from offapi import OpenAPITemplate
 from sqlalchemy import text
 
 from .api import description, encode, endpoint
-from .errors import Problem
+from .bus import BusDown
+from .chat.runtime import current_runtime
+from .errors import Problem, Unavailable
 from .storage import transaction
 
 blueprint = Blueprint("operations", __name__)
@@ -37,9 +39,13 @@ def healthz() -> ResponseReturnValue:
 @blueprint.get("/readyz")
 @endpoint(public=True, answers={200: Health, 503: Problem}, tag="operations")
 def readyz() -> ResponseReturnValue:
-    """The database answers; 503 otherwise."""
+    """The database and the bus between workers answer; 503 and which one otherwise."""
     with transaction() as db:
         db.execute(text("SELECT 1"))
+    try:
+        current_runtime().neighbours.bus.check()
+    except BusDown:
+        raise Unavailable("The bus between workers does not answer.", retry_after=2) from None
     return encode(Health("ok"))
 
 

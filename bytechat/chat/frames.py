@@ -35,7 +35,13 @@ class Sync(msgspec.Struct, tag="sync", forbid_unknown_fields=True):
     since: Seq
 
 
-ClientFrame = Send | Ping | Sync
+class WriteTyping(msgspec.Struct, tag="typing", forbid_unknown_fields=True):
+    """Say that something is being written."""
+
+    room: RoomRef
+
+
+ClientFrame = Send | Ping | Sync | WriteTyping
 
 
 class Limits(msgspec.Struct):
@@ -99,12 +105,28 @@ class Pong(msgspec.Struct, tag="pong", omit_defaults=True):
     client_id: str | None = None
 
 
+class Typing(msgspec.Struct, tag="typing"):
+    """Somebody is writing something. There is no frame for the end of it: it is over in seconds."""
+
+    room: int
+    user: Account
+
+
+class Presence(msgspec.Struct, tag="presence"):
+    """Somebody who shares a room with the reader has come, or gone."""
+
+    user: Account
+    online: bool
+
+
 class Goodbye(msgspec.Struct, tag="goodbye"):
     #: Seconds to wait before reconnecting, another for each socket.
     retry_after: float
 
 
-ServerFrame = Hello | MessageFrame | Ack | Error | SyncPage | Reset | Pong | Goodbye
+ServerFrame = (
+    Hello | MessageFrame | Ack | Error | SyncPage | Reset | Pong | Typing | Presence | Goodbye
+)
 
 
 class _AnyFrame(msgspec.Struct):
@@ -118,7 +140,7 @@ _decoder = msgspec.json.Decoder(ClientFrame)
 _lenient_decoder = msgspec.json.Decoder(_AnyFrame)
 _encoder = msgspec.json.Encoder()
 
-_KNOWN_TYPES = frozenset({"send", "ping", "sync"})
+_KNOWN_TYPES = frozenset({"send", "ping", "sync", "typing"})
 
 
 class Refused(Exception):
@@ -160,6 +182,11 @@ def ack(message: Message, client_id: str | None) -> Ack:
     )
 
 
+def payload(frame: ServerFrame) -> bytes:
+    """The frame as JSON."""
+    return _encoder.encode(frame)
+
+
 def encode(frame: ServerFrame) -> bytes:
     """The frame as bytes for the wire."""
-    return text_frame(_encoder.encode(frame))
+    return text_frame(payload(frame))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from math import inf
 from threading import Event
 from time import monotonic
 
@@ -26,6 +27,9 @@ REFUSED_MAX = 20
 REFUSED_SECONDS = 60.0
 
 
+#: Seconds within which a room is told once that somebody is writing.
+TYPING_SECONDS = 3.0
+
 #: Changes that a client may be behind; one that is further behind loads the newest page instead.
 #: One that is ahead of the log knows another one (the database was restored from a backup).
 RESET_AFTER = 1000
@@ -47,6 +51,7 @@ class Peer:
         "_room_ids",
         "_runtime",
         "_said",
+        "_typed",
         "_user",
     )
 
@@ -58,7 +63,9 @@ class Peer:
         for room in admission.rooms:
             if room.kind == "public" and room.name:
                 self._room_ids[room.name] = room.id
-        self._refused_at: deque[float] | None = None  # most sockets never need it
+        # Most sockets never need these.
+        self._refused_at: deque[float] | None = None
+        self._typed: dict[int, float] | None = None  # when it was passed on last, by room
         # Each is changed by one side alone: the first by the reader, the second by the journal.
         self._said = self._answered = 0
         self._news: Event | None = None  # of an answer, when the reader waits for one
@@ -78,6 +85,8 @@ class Peer:
                 self._say(frame.room, frame.text, client_id, frame.reply_to)
             elif isinstance(frame, frames.Sync):
                 self._sync(frame)
+            elif isinstance(frame, frames.WriteTyping):
+                self._type(frame)
             else:
                 self._connection.push(frames.encode(frames.Pong(frame.client_id)))
         except frames.Refused as refused:
@@ -136,6 +145,16 @@ class Peer:
             else:
                 page = None
         self._connection.push(frames.encode(page or frames.Reset(room_id, head)))
+
+    def _type(self, typing: frames.WriteTyping) -> None:
+        """Pass it on, at most one every few seconds."""
+        room_id = self._room_id(typing.room)
+        moment = monotonic()
+        if self._typed is None:
+            self._typed = {}
+        if moment - self._typed.get(room_id, -inf) >= TYPING_SECONDS:
+            self._typed[room_id] = moment
+            self._runtime.neighbours.tell_typing(room_id, self._user)
 
     def _room_id(self, room: int | str) -> int:
         room_id = self._room_ids.get(room)

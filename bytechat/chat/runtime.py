@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 import random
 import time
@@ -14,24 +15,25 @@ from typing import cast
 from flask import Flask, current_app
 
 from ..auth import accounts, tokens
+from ..bus import Engine, engine_for
 from ..config import Settings
 from ..errors import Unavailable, from_database
+from ..extensions import db
 from ..models import now
 from ..realtime import pulse
 from ..realtime.closing import Code
-from ..realtime.connection import Connection
+from ..realtime.connection import Connection, text_frame
 from ..realtime.hub import Hub
 from ..storage import reading
 from . import frames, messages, rooms
+from .hints import Committed, topic
 from .journal import Journal
+from .neighbours import Neighbours
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks at the database for what other workers have done.
-SWEEP_SECONDS = 1.0
-
-#: More than the clocks of two machines are apart.
-CLOCK_SKEW = timedelta(seconds=60)
+#: Seconds after which a step that has failed is tried again.
+RETRY_SECONDS = 1.0
 
 #: Seconds between two purges, and how long after their end rows are purged.
 PURGE_SECONDS = 3600.0
@@ -50,9 +52,16 @@ class Runtime:
     What it runs has no request: it pushes the application's context for as long as it needs it.
     """
 
-    def __init__(self, app: Flask, settings: Settings) -> None:
+    def __init__(self, app: Flask, settings: Settings, engine: Engine) -> None:
         self.worker = token_hex(4)
-        self.hub = Hub(self._read_since)
+        self.hub = Hub(
+            self._read_since,
+            entered=lambda room: self.neighbours.bus.follow(topic(room)),
+            left=lambda room: self.neighbours.bus.leave(topic(room)),
+        )
+        self.neighbours: Neighbours = Neighbours(
+            app, self.worker, self.hub, engine, shared=not settings.on_sqlite
+        )
         self.journal = Journal(app, self._publish)
         self.crowds = rooms.Crowds()
         self.app = app
@@ -61,8 +70,6 @@ class Runtime:
         self._started = False
         self._draining = False
         self._seats = 0
-        self._revoked_since = now() - CLOCK_SKEW
-        self._purge_at = 0.0
 
     def start(self) -> None:
         """Start the threads, once. Not made with the application, as ``flask db`` needs none."""
@@ -70,11 +77,14 @@ class Runtime:
             if self._started:
                 return
             self._started = True
+        self.neighbours.start()
         steps: dict[str, Callable[[], None]] = {
             "hub": self.hub.step,
             "journal": self.journal.step,
             "pulse": lambda: pulse.step(self.hub, self.settings.ping_every),
-            "sweep": self._sweep_step,
+            "sweep": self.neighbours.sweep_step,
+            "presence": self.neighbours.presence_step,
+            "purge": self._purge_step,
         }
         for name, step in steps.items():
             Thread(target=_for_ever, args=(name, step), name=name, daemon=True).start()
@@ -117,43 +127,11 @@ class Runtime:
         if self._draining:
             self._say_goodbye(connection)
 
-    def close_tokens(self, revoked: set[str]) -> None:
-        """Close the sockets of these tokens (their ``jti``)."""
-        for connection in self.hub.connections():
-            if connection.token in revoked:
-                connection.close(Code.TOKEN_ENDED, "signed out")
-
-    def sweep(self) -> None:
-        """Learn from the database what other workers wrote and which tokens they revoked.
-
-        Correctness rests on this alone: whatever tells workers sooner may lose what it carries.
-        Needs an application context.
-        """
-        began = now()
-        if len(self.hub):
-            with reading() as db:
-                heads = rooms.heads(db, self.hub.rooms())
-            self.hub.compare(heads)
-            self.close_tokens(tokens.revoked_since(self._revoked_since))
-        # Not before all of it has succeeded: an outage must not hide what was revoked during it.
-        self._revoked_since = began - CLOCK_SKEW
-
-    def _sweep_step(self) -> None:
-        time.sleep(SWEEP_SECONDS)
-        try:
-            with self.app.app_context():
-                self.sweep()
-                if time.monotonic() >= self._purge_at:
-                    self._purge()
-        except Exception as error:
-            if not from_database(error):
-                raise
-            log.warning("a sweep failed", extra={"error": type(error).__name__})
-
-    def _purge(self) -> None:
-        tokens.purge_expired(now() - PURGE_LATE)
-        accounts.purge_guests(now() - timedelta(hours=self.settings.token_hours) - PURGE_LATE)
-        self._purge_at = time.monotonic() + PURGE_SECONDS
+    def _purge_step(self) -> None:
+        with self.app.app_context():
+            tokens.purge_expired(now() - PURGE_LATE)
+            accounts.purge_guests(now() - timedelta(hours=self.settings.token_hours) - PURGE_LATE)
+        time.sleep(PURGE_SECONDS)
 
     def _say_goodbye(self, connection: Connection) -> None:
         retry_after = round(random.uniform(*RETRY_AFTER), 3)  # noqa: S311 not a secret
@@ -161,7 +139,11 @@ class Runtime:
         connection.close(Code.RESTART, "the server restarts: reconnect and resume")
 
     def _publish(self, new: list[frames.MessageFrame]) -> None:
-        self.hub.publish([(message.room, message.rev, frames.encode(message)) for message in new])
+        committed = [
+            Committed(message.room, message.rev, frames.payload(message)) for message in new
+        ]
+        self.hub.publish((room, rev, text_frame(payload)) for room, rev, payload in committed)
+        self.neighbours.tell_news(committed)
 
     def _read_since(self, room: int, rev: int, limit: int) -> list[tuple[int, bytes]]:
         with self.app.app_context(), reading() as db:
@@ -170,24 +152,37 @@ class Runtime:
 
 
 def _for_ever(name: str, step: Callable[[], None]) -> None:
-    """A bug in one step must not end a worker's heart for good, while it looks alive."""
+    """An outage or a bug in one step must not end a worker's heart, while it looks alive."""
     while True:
         try:
             step()
-        except Exception:
-            log.exception("a step failed", extra={"thread_name": name})
-            time.sleep(SWEEP_SECONDS)
+        except Exception as error:
+            if from_database(error):
+                about = {"thread_name": name, "error": type(error).__name__}
+                log.warning("the database failed a step", extra=about)
+            else:
+                log.exception("a step failed", extra={"thread_name": name})
+            time.sleep(RETRY_SECONDS)
 
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Make the application's runtime, which closes the sockets of a token that is revoked here."""
-    runtime = Runtime(app, settings)
+    with app.app_context():
+        engine = engine_for(settings.bus_url, db.engine, _installation(app))
+    runtime = Runtime(app, settings, engine)
     app.extensions["bytechat.runtime"] = runtime
 
     def close_sockets(_app: Flask, jti: str) -> None:
-        runtime.close_tokens({jti})
+        runtime.neighbours.close_tokens({jti})
+        runtime.neighbours.tell_revoked([jti])
 
     tokens.token_revoked.connect(close_sockets, app, weak=False)
+
+
+def _installation(app: Flask) -> str:
+    """A name that all workers of an installation have, and no other: their secret's, one way."""
+    key = app.config["JWT_SECRET_KEY"].encode()
+    return hmac.new(key, b"bytechat bus", "sha256").hexdigest()[:16]
 
 
 def current_runtime() -> Runtime:

@@ -139,7 +139,9 @@ def _talk(
 ) -> None:
     """One socket, from its hello to the line in the log when it is over."""
     about: dict[str, Any] = {"user": admission.user.username, "address": address}
+    presence = runtime.neighbours.presence
     heads = runtime.hub.join(connection, {room.id: room.head for room in admission.rooms})
+    presence.arrive(admission.user, heads)
     opened_at = monotonic()
     try:
         log.info("socket opened", extra={**about, "sockets": len(runtime.hub)})
@@ -149,6 +151,7 @@ def _talk(
         log.exception("a socket failed", extra=about)
     finally:
         runtime.hub.leave(connection, heads)
+        presence.depart(admission.user)
         runtime.leave_seat()
         about["seconds"] = round(monotonic() - opened_at, 1)
         log.info("socket closed", extra={**about, "code": connection.close_code})
@@ -166,7 +169,7 @@ def _hello(admission: Admission, heads: dict[int, int], runtime: Runtime) -> fra
         session=admission.session,
         worker=runtime.worker,
         rooms=admission.rooms,
-        online=runtime.hub.online(heads),
+        online=runtime.neighbours.presence.online(heads),
         limits=frames.Limits(text=settings.text_max, rate=0),
         heartbeat=settings.ping_every,
     )

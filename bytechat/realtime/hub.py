@@ -34,8 +34,15 @@ class Hub:
     The lock guards looking up and changing; the members are copied under it and written to outside.
     """
 
-    def __init__(self, read_since: Reader) -> None:
+    def __init__(
+        self,
+        read_since: Reader,
+        *,
+        entered: Callable[[int], None] = lambda _: None,
+        left: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._read_since = read_since
+        self._entered, self._left = entered, left
         self._lock = Lock()
         self._connections: set[Connection] = set()
         self._feeds: dict[int, Feed] = {}
@@ -56,6 +63,7 @@ class Hub:
             for room, head in heads.items():
                 if (feed := self._feeds.get(room)) is None:
                     feed = self._feeds[room] = Feed(head)
+                    self._entered(room)
                     # What was committed between that look and this line was offered to nobody.
                     feed.behind = True
                     self._note(room, feed)
@@ -71,6 +79,7 @@ class Hub:
                 feed.remove(connection)
                 if not feed.members:
                     del self._feeds[room]
+                    self._left(room)
 
     def connections(self) -> list[Connection]:
         """All connections at this moment."""
@@ -94,6 +103,18 @@ class Hub:
                 if feed := self._feeds.get(room):
                     feed.offer(rev, frame)
                     self._note(room, feed)
+
+    def whisper(self, rooms: Iterable[int], frame: bytes, besides: int | None = None) -> None:
+        with self._lock:
+            whom = {
+                c
+                for room in rooms
+                if room in self._feeds
+                for c in self._feeds[room].members
+                if c.owner != besides
+            }
+        for c in whom:
+            c.push(frame)
 
     def compare(self, heads: Mapping[int, int]) -> None:
         """Look for rooms whose head in the database is past what was offered here."""

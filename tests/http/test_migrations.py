@@ -14,7 +14,16 @@ from bytechat.models import User
 from ..conftest import KINDS
 from ..support.databases import ROOT, Databases, migrate
 
-TABLES = {"users", "sessions", "revoked_tokens", "rooms", "members", "messages"}
+TABLES = {
+    "users",
+    "sessions",
+    "revoked_tokens",
+    "rooms",
+    "members",
+    "messages",
+    "workers",
+    "presences",
+}
 METADATA = User.metadata
 VERSIONS = ROOT / "migrations" / "versions"
 

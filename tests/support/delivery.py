@@ -17,6 +17,8 @@ from hypothesis.stateful import (
     rule,
 )
 
+from bytechat.chat import hints
+
 from .devices import Device
 from .outcome import A_WHILE, Outcome
 from .world import ROOMS, Fault, Worker
@@ -137,11 +139,11 @@ class Delivery(Outcome):
         hint = _one(self.hints, which)
         if not again:
             self.hints.remove(hint)
-        room, rev, _ = hint
-        if whole:
-            self.workers[worker].hub.publish([hint])
-        else:
-            self.workers[worker].hub.compare({room: rev})
+        if not whole:
+            news = hints.decode(hint)
+            assert isinstance(news, hints.News)
+            hint = hints.encode(hints.News(news.worker, news.room, news.rev))
+        self.workers[worker].hear(hint)
 
     @precondition(lambda self: self.hints)
     @rule(which=SOME)

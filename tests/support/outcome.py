@@ -6,7 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from .devices import Device
 from .lines import Line
-from .world import ALICE, BOB, ROOMS, Hint, World
+from .world import ALICE, BOB, ROOMS, World
 
 #: Rounds in which everything must have come to rest.
 ROUNDS = 200
@@ -32,7 +32,7 @@ class Outcome(RuleBasedStateMachine):
         #: Cut, and not noticed by their workers.
         self.ghosts: list[Line] = []
         #: What workers may tell each other.
-        self.hints: list[Hint] = []
+        self.hints: list[bytes] = []
         self.now = 0.0
 
     @property

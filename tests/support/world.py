@@ -17,7 +17,8 @@ from sqlalchemy import Connection, delete, event, insert, select, update
 from sqlalchemy.exc import OperationalError
 
 from bytechat import create_app, storage
-from bytechat.chat import frames, journal, messages, peer, posts, runtime
+from bytechat.bus import LocalEngine
+from bytechat.chat import journal, messages, peer, posts, runtime
 from bytechat.chat.frames import MessageFrame
 from bytechat.client import Message, User
 from bytechat.client import log as client_log
@@ -26,7 +27,6 @@ from bytechat.models import LOBBY, Member, Room, now
 from bytechat.models import Message as Row
 from bytechat.models import User as Account
 from bytechat.realtime import feed, hub
-from bytechat.realtime.hub import Hub
 
 from .databases import Databases, settings
 
@@ -56,9 +56,6 @@ SIZES = {
 
 HEADS = select(Room.id, Room.head)
 ALL = select(Row.__table__, Account.username).join(Account, Account.id == Row.user_id)
-
-#: A committed frame on its way between workers: room, rev, the bytes.
-Hint = tuple[int, int, bytes]
 
 
 def lost() -> OperationalError:
@@ -98,11 +95,19 @@ class Faults:
             raise lost()
 
 
+class Doorbell(LocalEngine):
+    """There are others; whoever calls decides what they hear. A hint has room for two frames."""
+
+    alone = False
+    payload_max = 700
+
+
 class Worker:
     """One process: its hub, its journal, and what it has committed and not published yet."""
 
     def __init__(self, url: str) -> None:
         self._settings = settings(url)
+        self._doorbell = Doorbell()
         self.app = create_app(self._settings)
         with self.app.app_context():
             # Nothing here survives a power cut, so nothing need wait for the disk.
@@ -115,9 +120,10 @@ class Worker:
 
     def restart(self) -> None:
         self.held: deque[list[MessageFrame]] = deque()
-        self.runtime = runtime.Runtime(self.app, self._settings)
+        self.runtime = runtime.Runtime(self.app, self._settings, self._doorbell)
         self.runtime.journal = journal.Journal(self.app, self.held.append)
-        self.hub = self.runtime.hub = Hub(self._read_since)
+        self.hub = self.runtime.hub
+        self.hub._read_since = self._read_since
         self.meanwhile: list[Worker] = []
 
     @property
@@ -139,13 +145,19 @@ class Worker:
         if self.posts:
             self.runtime.journal.step()
 
-    def publish(self) -> list[Hint]:
+    def publish(self) -> list[bytes]:
         """To the own hub, what was committed first; it is what the others may be told."""
         if not self.held:
             return []
-        new = self.held.popleft()
-        self.runtime._publish(new)
-        return [(message.room, message.rev, frames.encode(message)) for message in new]
+        self.runtime._publish(self.held.popleft())
+        outgoing = self.runtime.neighbours.bus._outgoing
+        told = [payload for _topic, payload in outgoing]
+        outgoing.clear()
+        return told
+
+    def hear(self, hint: bytes) -> None:
+        """What another worker has told."""
+        self.runtime.neighbours._receive(hint)
 
     def give_out(self) -> None:
         """The hub's turn."""
@@ -154,7 +166,7 @@ class Worker:
 
     def sweep(self) -> None:
         with self.app.app_context():
-            self.runtime.sweep()
+            self.runtime.neighbours.sweep()
 
     def _read_since(self, room: int, rev: int, limit: int) -> list[tuple[int, bytes]]:
         found = self.runtime._read_since(room, rev, limit)

@@ -44,6 +44,7 @@ GOOD = {
     "OUTBOX_MAX": ("3000", 3000),
     "PING_EVERY": ("2.5", 2.5),
     "DATABASE_POOL": ("5", 5),
+    "BUS_URL": ("valkeys+cluster://:secret@host:7000", "valkeys+cluster://:secret@host:7000"),
     "DATABASE_TIMEOUT": ("3", 3.0),
     "LOG_LEVEL": ("debug", "debug"),
 }
@@ -97,6 +98,9 @@ BAD = [
     ("PING_EVERY", "nan"),
     ("DATABASE_POOL", "1"),
     ("DATABASE_POOL", "101"),
+    ("BUS_URL", "amqp://host"),
+    ("BUS_URL", "valkey://"),
+    ("BUS_URL", "redis://host:port"),
     ("DATABASE_TIMEOUT", "0"),
     ("DATABASE_TIMEOUT", "301"),
     ("LOG_LEVEL", "loud"),

@@ -1,0 +1,144 @@
+"""The bus on Redis or Valkey: pub/sub by topic, sharded on a cluster."""
+
+from __future__ import annotations
+
+import re
+from time import monotonic
+from typing import Any
+
+from redis import Redis, RedisCluster
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+#: Far from any limit of the server; what is larger is better read from the database.
+PAYLOAD_MAX = 262_144
+
+#: Seconds to wait for a connection, and for an answer.
+TIMEOUT_SECONDS = 2.0
+
+#: Seconds that a new topic may wait to be followed, if nothing arrives on the line meanwhile.
+HEAR_SECONDS = 0.05
+
+#: Seconds that a line may be silent before it is asked whether it still stands; and then.
+SILENT_SECONDS = 3.0
+
+_CONFIRMED = {"subscribe", "ssubscribe"}
+_MESSAGES = {"message", "smessage"}
+
+
+class ValkeyEngine:
+    """``url`` is redis://, rediss://, valkey:// or valkeys://; with ``+cluster`` it is a cluster's.
+
+    ``prefix`` keeps installations apart that share a server: pub/sub knows no databases.
+    """
+
+    name = "valkey"
+    payload_max = PAYLOAD_MAX
+    alone = False
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self._prefix = prefix
+        plain = re.sub(r"^(?:redis|valkey)(s?)(?:\+cluster)?:", r"redis\1:", url)
+        self._sharded = "+cluster:" in url
+        kind: Any = RedisCluster if self._sharded else Redis
+        self._client = kind.from_url(
+            plain,
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+            # A hint that comes late is worth nothing, and the bus comes back by itself.
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    def send(self, messages: list[tuple[str, bytes]]) -> None:
+        if self._sharded:
+            for topic, payload in messages:
+                self._client.spublish(self._prefix + topic, payload)
+            return
+        with self._client.pipeline(transaction=False) as pipeline:
+            for topic, payload in messages:
+                pipeline.publish(self._prefix + topic, payload)
+            pipeline.execute()
+
+    def subscribe(self) -> ValkeyLine:
+        return ValkeyLine(self._client, self._prefix, sharded=self._sharded)
+
+    def check(self) -> None:
+        self._client.ping()
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class ValkeyLine:
+    """A connection that subscribes; on a cluster one for each node that has some of the topics."""
+
+    def __init__(self, client: Any, prefix: str, *, sharded: bool) -> None:
+        self._prefix = prefix
+        self._sharded = sharded
+        self._pubsub = client.pubsub()
+        self._followed: frozenset[str] = frozenset()
+        self._arrived: list[bytes] = []
+        self._unconfirmed = 0
+        self._heard_at = self._asked_at = monotonic()
+
+    def follow(self, topics: frozenset[str]) -> None:
+        pubsub = self._pubsub
+        subscribe, unsubscribe = (
+            (pubsub.ssubscribe, pubsub.sunsubscribe)
+            if self._sharded
+            else (pubsub.subscribe, pubsub.unsubscribe)
+        )
+        if gone := self._followed - topics:
+            unsubscribe(*(self._prefix + topic for topic in gone))
+        if new := topics - self._followed:
+            self._unconfirmed += len(new)
+            subscribe(*(self._prefix + topic for topic in new))
+        self._followed = topics
+        deadline = monotonic() + TIMEOUT_SECONDS
+        while self._unconfirmed:
+            if monotonic() > deadline:
+                raise TimeoutError("a subscription was not confirmed")
+            self._read(HEAR_SECONDS)
+
+    def hear(self) -> list[bytes]:
+        while self._read(0):
+            pass
+        if not self._arrived:
+            self._read(HEAR_SECONDS)
+        self._check()
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
+    def close(self) -> None:
+        self._pubsub.close()
+
+    def _check(self) -> None:
+        """Ask a line that is silent whether it still stands, and give up one that does not say."""
+        moment = monotonic()
+        if self._asked_at > self._heard_at:
+            if moment - self._asked_at > TIMEOUT_SECONDS:
+                raise TimeoutError("the line is dead")
+        elif moment - self._heard_at > SILENT_SECONDS:
+            self._asked_at = moment
+            for line in self._lines():
+                line.ping()
+
+    def _lines(self) -> list[Any]:
+        return list(self._pubsub.node_pubsub_mapping.values()) if self._sharded else [self._pubsub]
+
+    def _read(self, seconds: float) -> bool:
+        """Take one thing that has arrived, waiting at most this long; whether there was any."""
+        if self._sharded:
+            # The nodes are waited for one after the other.
+            seconds /= max(1, 10 * len(self._lines()))
+            message = self._pubsub.get_sharded_message(timeout=seconds)
+        else:
+            message = self._pubsub.get_message(timeout=seconds)
+        if message is None:
+            return False
+        self._heard_at = monotonic()
+        if message["type"] in _MESSAGES:
+            self._arrived.append(message["data"])
+        elif message["type"] in _CONFIRMED:
+            self._unconfirmed -= 1
+        return True
