@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from time import monotonic
 from typing import Any
 
@@ -37,12 +38,16 @@ class ValkeyEngine:
     alone = False
 
     def __init__(self, url: str, prefix: str) -> None:
+        self._url = re.sub(r"^(?:redis|valkey)(s?)(?:\+cluster)?:", r"redis\1:", url)
         self._prefix = prefix
-        plain = re.sub(r"^(?:redis|valkey)(s?)(?:\+cluster)?:", r"redis\1:", url)
         self._sharded = "+cluster:" in url
+
+    @cached_property
+    def _client(self) -> Any:
+        """Made on first use: a cluster's asks for its nodes at once, and may not be there yet."""
         kind: Any = RedisCluster if self._sharded else Redis
-        self._client = kind.from_url(
-            plain,
+        return kind.from_url(
+            self._url,
             socket_timeout=TIMEOUT_SECONDS,
             socket_connect_timeout=TIMEOUT_SECONDS,
             # A hint that comes late is worth nothing, and the bus comes back by itself.
@@ -50,11 +55,12 @@ class ValkeyEngine:
         )
 
     def send(self, messages: list[tuple[str, bytes]]) -> None:
+        client = self._client
         if self._sharded:
             for topic, payload in messages:
-                self._client.spublish(self._prefix + topic, payload)
+                client.spublish(self._prefix + topic, payload)
             return
-        with self._client.pipeline(transaction=False) as pipeline:
+        with client.pipeline(transaction=False) as pipeline:
             for topic, payload in messages:
                 pipeline.publish(self._prefix + topic, payload)
             pipeline.execute()
@@ -66,7 +72,8 @@ class ValkeyEngine:
         self._client.ping()
 
     def close(self) -> None:
-        self._client.close()
+        if "_client" in self.__dict__:
+            self._client.close()
 
 
 class ValkeyLine:

@@ -181,6 +181,18 @@ def test_an_engine_that_is_away_fails_nobody_and_is_noticed(
     ear.bus.close()
 
 
+@pytest.mark.parametrize("cluster", [False, True], ids=["one", "cluster"])
+def test_a_valkey_may_come_after_the_worker(cluster: bool) -> None:
+    valkey = Valkey(cluster=cluster)
+    ear = Ear(ValkeyEngine(valkey.url, "bytechat:one:"), "room:1")
+    assert until(lambda: ear.bus._broken)
+    with valkey:
+        assert ear.restored.wait(SECONDS)
+        ear.bus.publish("room:1", b"hello")
+        assert ear.has(b"hello")
+        ear.bus.close()
+
+
 @pytest.mark.parametrize("town", ["valkey"], indirect=True)
 def test_a_valkey_that_never_answers_is_told_from_a_silent_one(
     town: Town, monkeypatch: pytest.MonkeyPatch
