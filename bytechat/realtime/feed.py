@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from bisect import bisect_right
 
+from .cohort import Cohort, Place
 from .connection import Connection
 
 #: Bytes that may wait to be given out, about. What is said beyond that is read from the database
@@ -15,25 +16,39 @@ EARLY_MAX = 1000
 
 
 class Feed:
-    """Frames in the order of their revs, from ``head`` on, each to be given to every member once.
+    """Frames in the order of their revs, each to be given to every member once.
 
-    ``head`` is the rev up to which the members have been given everything; ``newest`` the rev up to
-    which frames have been taken in; ``ring`` what is between. Not locked: the hub's lock guards it.
+    ``newest`` is the rev up to which frames have been taken in; ``frames`` are those that some
+    place has not been given yet, and ``revs`` their revs. A message that was changed again before
+    it was read has left a hole there. Not locked: the hub's lock guards it.
     """
 
-    __slots__ = ("_size", "behind", "early", "head", "members", "newest", "online", "ring")
+    __slots__ = (
+        "_batch",
+        "_batch_revs",
+        "_positions",
+        "_size",
+        "behind",
+        "early",
+        "frames",
+        "newest",
+        "places",
+        "revs",
+    )
 
     def __init__(self, head: int) -> None:
-        self.head = self.newest = head
-        self.ring: deque[tuple[int, bytes]] = deque()
-        self._size = 0  # of the ring, in bytes
+        self.newest = head
+        self.revs: list[int] = []
+        self.frames: list[bytes] = []
+        self._size = 0  # of the frames, in bytes
         #: Whether the database is known to have more, after ``newest``, than was offered here.
         self.behind = False
         #: Frames by rev that came before their turn: they wait for the gap to be filled.
         self.early: dict[int, bytes] = {}
-        self.members: set[Connection] = set()
-        #: How many sockets each owner has here.
-        self.online: Counter[int] = Counter()
+        #: Where each cohort that has members here stands.
+        self.places: dict[Cohort, Place] = {}
+        self._positions: dict[int, int] = {}  # how many places are at a rev
+        self._batch, self._batch_revs = b"", (0, 0)  # what was given last: after a rev, up to a rev
 
     @property
     def full(self) -> bool:
@@ -43,6 +58,8 @@ class Feed:
     def gap(self) -> bool:
         """Whether something must be read from the database, and there is room for it."""
         return (self.behind or bool(self.early)) and not self.full
+
+    # Taking in.
 
     def offer(self, rev: int, frame: bytes) -> None:
         """Take a frame that is the next one; a later one shows that some were missed."""
@@ -64,7 +81,8 @@ class Feed:
         self._append_early()
 
     def _append(self, rev: int, frame: bytes) -> None:
-        self.ring.append((rev, frame))
+        self.revs.append(rev)
+        self.frames.append(frame)
         self._size += len(frame)
         self.newest = rev
 
@@ -74,22 +92,56 @@ class Feed:
         if self.early:
             self.early = {rev: frame for rev, frame in self.early.items() if rev > self.newest}
 
-    def take(self, portion: int) -> bytes:
-        """What is owed, as one bytes object for all members to share; about this many bytes."""
-        frames, size = [], 0
-        while self.ring and size < portion:
-            self.head, frame = self.ring.popleft()
-            frames.append(frame)
-            size += len(frame)
-        self._size -= size
-        return b"".join(frames)
+    # Giving out.
 
-    def add(self, connection: Connection) -> None:
-        self.members.add(connection)
-        self.online[connection.owner] += 1
+    def enter(self, cohort: Cohort, connection: Connection) -> int:
+        """Add a member; returns the rev after which it will be given every frame."""
+        place = self.places.get(cohort)
+        if place is None:
+            place = self.places[cohort] = Place(self.newest)
+            self._stand_at(place.rev)
+        place.members.add(connection)
+        return place.rev
 
-    def remove(self, connection: Connection) -> None:
-        self.members.discard(connection)
-        self.online[connection.owner] -= 1
-        if not self.online[connection.owner]:
-            del self.online[connection.owner]
+    def leave(self, cohort: Cohort, connection: Connection) -> None:
+        place = self.places[cohort]
+        place.members.discard(connection)
+        if not place.members:
+            del self.places[cohort]
+            self._go_from(place.rev)
+
+    def take(self, place: Place, portion: int) -> bytes:
+        """Move a place on, past what it is given: one bytes object of about this many bytes."""
+        before = place.rev
+        batch, place.rev = self.since(before, portion)
+        self._stand_at(place.rev)
+        self._go_from(before)
+        return batch
+
+    def since(self, rev: int, portion: int) -> tuple[bytes, int]:
+        """Frames after this rev, about as many bytes, and the rev that they go up to.
+
+        Places that stand at the same rev share the bytes object.
+        """
+        first = end = bisect_right(self.revs, rev)
+        while end < len(self.frames) and portion > 0:
+            portion -= len(self.frames[end])
+            end += 1
+        upto = self.revs[end - 1] if end > first else rev
+        if (rev, upto) != self._batch_revs:
+            self._batch, self._batch_revs = b"".join(self.frames[first:end]), (rev, upto)
+        return self._batch, upto
+
+    def _stand_at(self, rev: int) -> None:
+        self._positions[rev] = self._positions.get(rev, 0) + 1
+
+    def _go_from(self, rev: int) -> None:
+        """A place is there no more; after the last one, forget what all have been given."""
+        if self._positions[rev] > 1:
+            self._positions[rev] -= 1
+            return
+        del self._positions[rev]
+        if given := bisect_right(self.revs, min(self._positions, default=self.newest)):
+            self._size -= sum(map(len, self.frames[:given]))
+            del self.revs[:given], self.frames[:given]
+            self._batch, self._batch_revs = b"", (0, 0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from threading import Event, Lock
 from time import monotonic
 
+from .cohort import Cohort
 from .connection import Connection
 from .feed import Feed
 from .turns import TURN_SECONDS, give_way
@@ -17,38 +19,50 @@ log = logging.getLogger(__name__)
 #: Frames that are read from the database at once.
 PAGE = 500
 
-#: Rooms whose gaps are filled between two passes: a millisecond or two each, from the database.
+#: Rooms whose gaps are filled between two turns of writing: a millisecond or two each, from the
+#: database.
 GAPS_AT_ONCE = 8
 
-#: Bytes that are given out in one pass, about: a quarter of the outbox of a member, so that a burst
-#: does not overflow that of one who reads.
+#: Bytes that a member is given in one visit, about: a quarter of its outbox, so that a burst does
+#: not overflow that of one who reads.
 PORTION = 262_144
 
 #: Reads a room's frames after a rev: (room, since, limit) -> [(rev, frame)], ascending. May raise.
 Reader = Callable[[int, int, int], list[tuple[int, bytes]]]
 
 
+def _note_nothing(_room: int) -> None:
+    """Nobody wants to know."""
+
+
 class Hub:
     """Who is connected to this worker, and in which rooms.
 
-    The lock guards looking up and changing; the members are copied under it and written to outside.
+    Connections are in cohorts, and those that are owed something are visited in turn, for ever: so
+    a frame that comes now goes out with the next visit, and nobody waits longer than one rotation.
+
+    The lock guards looking up and changing; what to write is taken under it, and written outside.
+    ``entered`` and ``left`` are called under it, in order, with a room that the first connection
+    here has entered, or the last one left; they may only note it.
     """
 
     def __init__(
         self,
         read_since: Reader,
         *,
-        entered: Callable[[int], None] = lambda _: None,
-        left: Callable[[int], None] = lambda _: None,
+        entered: Callable[[int], None] = _note_nothing,
+        left: Callable[[int], None] = _note_nothing,
     ) -> None:
         self._read_since = read_since
-        self._entered, self._left = entered, left
+        self._entered = entered
+        self._left = left
         self._lock = Lock()
-        self._connections: set[Connection] = set()
+        self._connections: dict[Connection, Cohort] = {}
+        self._open: dict[Cohort, None] = {}  # those that are not full
         self._feeds: dict[int, Feed] = {}
-        self._news: dict[int, None] = {}  # rooms with something to give out, in their turn
+        self._queue: OrderedDict[Cohort, None] = OrderedDict()  # those that are owed something
         self._gaps: dict[int, None] = {}  # rooms of which something must be read first
-        self._ring = Event()
+        self._ring = Event()  # whether there is something in one of the two
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -59,37 +73,55 @@ class Hub:
         Returns, per room, the rev after which it will be given every frame.
         """
         with self._lock:
-            self._connections.add(connection)
+            cohort = self._seat(connection)
+            given = {}
             for room, head in heads.items():
                 if (feed := self._feeds.get(room)) is None:
                     feed = self._feeds[room] = Feed(head)
-                    self._entered(room)
                     # What was committed between that look and this line was offered to nobody.
                     feed.behind = True
                     self._note(room, feed)
-                feed.add(connection)
-            return {room: self._feeds[room].head for room in heads}
+                    self._entered(room)
+                given[room] = feed.enter(cohort, connection)
+            return given
 
     def leave(self, connection: Connection, rooms: Iterable[int]) -> None:
         """Take the connection out of the registry."""
         with self._lock:
-            self._connections.discard(connection)
+            cohort = self._connections[connection]
             for room in rooms:
                 feed = self._feeds[room]
-                feed.remove(connection)
-                if not feed.members:
+                feed.leave(cohort, connection)
+                if not feed.places:
                     del self._feeds[room]
                     self._left(room)
+                else:
+                    self._note(room, feed)  # there may be room for more now
+            self._unseat(connection)
+
+    def _seat(self, connection: Connection) -> Cohort:
+        """Put the connection into a cohort that has room. With the lock held."""
+        cohort = next(iter(self._open), None) or Cohort()
+        self._connections[connection] = cohort
+        cohort.size += 1
+        self._open[cohort] = None
+        if cohort.full:
+            del self._open[cohort]
+        return cohort
+
+    def _unseat(self, connection: Connection) -> None:
+        """With the lock held."""
+        cohort = self._connections.pop(connection)
+        cohort.size -= 1
+        self._open[cohort] = None
+        if not cohort.size:
+            del self._open[cohort]
+            self._queue.pop(cohort, None)
 
     def connections(self) -> list[Connection]:
         """All connections at this moment."""
         with self._lock:
             return list(self._connections)
-
-    def online(self, rooms: Iterable[int]) -> list[int]:
-        """The owners who are connected in any of these rooms, each once."""
-        with self._lock:
-            return list(set().union(*(self._feeds[room].online for room in rooms)))
 
     def rooms(self) -> list[int]:
         """The rooms that somebody here is in."""
@@ -99,22 +131,31 @@ class Hub:
     def publish(self, frames: Iterable[tuple[int, int, bytes]]) -> None:
         """Offer committed frames, (room, rev, frame), to whoever is in their rooms."""
         with self._lock:
+            offered = {}
             for room, rev, frame in frames:
                 if feed := self._feeds.get(room):
                     feed.offer(rev, frame)
-                    self._note(room, feed)
+                    offered[room] = feed
+            for room, feed in offered.items():
+                self._note(room, feed)
 
     def whisper(self, rooms: Iterable[int], frame: bytes, besides: int | None = None) -> None:
+        """Give a frame without a number to whoever is in any of these rooms now, once.
+
+        ``besides`` is an owner who is not given it. It is of the moment: it is dropped where too
+        many of its kind are waiting already.
+        """
         with self._lock:
-            whom = {
-                c
-                for room in rooms
-                if room in self._feeds
-                for c in self._feeds[room].members
-                if c.owner != besides
-            }
-        for c in whom:
-            c.push(frame)
+            hearers: dict[Cohort, set[Connection]] = {}
+            for room in rooms:
+                if feed := self._feeds.get(room):
+                    for cohort, place in feed.places.items():
+                        hearers.setdefault(cohort, set()).update(place.members)
+            for cohort, members in hearers.items():
+                if others := [member for member in members if member.owner != besides]:
+                    cohort.whispers.append((frame, others))
+                    self._queue[cohort] = None
+                    self._ring.set()
 
     def compare(self, heads: Mapping[int, int]) -> None:
         """Look for rooms whose head in the database is past what was offered here."""
@@ -126,14 +167,13 @@ class Hub:
                     self._note(room, feed)
 
     def step(self) -> None:
-        """Wait for news, and give out what there is: one pass, one write for each member.
+        """Wait for news, and give out what there is: one rotation, one write for each member.
 
-        While a pass goes over the members, new frames gather; the next one writes them all at once.
+        While it goes over the cohorts, new frames gather for those that are still to be visited.
         """
         self._ring.wait()
-        self._ring.clear()
         began = monotonic()
-        for connection, batches in self._take().items():
+        for connection, batches in self._rotation():
             try:
                 connection.push(*batches)
             except Exception:
@@ -141,45 +181,77 @@ class Hub:
                 connection.abandon()  # a frame is missing, so no other may follow
             # By the clock: a write of 200 KB takes ten times as long as one of 300 bytes.
             if monotonic() - began > TURN_SECONDS:
+                self._catch_up()
                 give_way()
                 began = monotonic()
         self._catch_up()
+        with self._lock:
+            if not self._queue and not self._gaps:
+                self._ring.clear()
         give_way()
 
-    def _take(self) -> dict[Connection, list[bytes]]:
-        """What each member is owed: the batches of their rooms, shared and not copied."""
+    def _rotation(self) -> Iterator[tuple[Connection, list[bytes]]]:
+        """Whom to write what. What a cohort is owed is taken when its turn has come."""
+        for _ in range(len(self._queue)):
+            with self._lock:
+                if not self._queue:
+                    return  # the others have left meanwhile
+                cohort, _none = self._queue.popitem(last=False)
+                owed = self._take(cohort)
+            yield from owed.items()
+
+    def _take(self, cohort: Cohort) -> dict[Connection, list[bytes]]:
+        """What its members are owed: the batches of their rooms, shared and not copied.
+
+        With the lock held. It goes to the end of the queue if this is not all.
+        """
         owed: dict[Connection, list[bytes]] = {}
+        for frame, members in cohort.whispers:
+            for connection in members:
+                owed.setdefault(connection, []).append(frame)
+        cohort.whispers.clear()
         left = PORTION
-        with self._lock:
-            for room in list(self._news):
-                if left <= 0:
-                    break  # in the next pass these come first
-                del self._news[room]
-                if feed := self._feeds.get(room):
-                    batch = feed.take(left)
-                    left -= len(batch)
-                    self._note(room, feed)
-                    if batch:
-                        for connection in feed.members:
-                            owed.setdefault(connection, []).append(batch)
-            if self._news:
-                self._ring.set()
+        for room in list(cohort.news):
+            if left <= 0:
+                break  # at the next visit these come first
+            del cohort.news[room]
+            feed = self._feeds.get(room)
+            if feed is None or (place := feed.places.get(cohort)) is None:
+                continue  # they have left
+            batch = feed.take(place, left)
+            left -= len(batch)
+            for connection in place.members if batch else ():
+                owed.setdefault(connection, []).append(batch)
+            if place.rev < feed.newest:
+                cohort.news[room] = None
+            if feed.gap:
+                self._gaps[room] = None
+        if cohort.news:
+            self._queue[cohort] = None
         return owed
 
     def _note(self, room: int, feed: Feed) -> None:
         """See that the room's turn comes, if it has something to do. With the lock held."""
-        if feed.ring:
-            self._news[room] = None
+        for cohort, place in feed.places.items():
+            if place.rev < feed.newest:
+                cohort.news[room] = None
+                self._queue[cohort] = None
         if feed.gap:
             self._gaps[room] = None
-        if self._news or self._gaps:
+        if self._queue or self._gaps:
             self._ring.set()
 
     def _catch_up(self) -> None:
-        """Fill the gaps of some rooms from the database. No lock is held meanwhile."""
+        """Fill the gaps of some rooms from the database. No lock is held meanwhile.
+
+        It takes about a turn at most, so that rooms without a gap do not wait for those with one.
+        """
         with self._lock:
             rooms = list(islice(self._gaps, GAPS_AT_ONCE))
+        began = monotonic()
         for room in rooms:
+            if monotonic() - began > TURN_SECONDS:
+                return
             with self._lock:
                 del self._gaps[room]
                 feed = self._feeds.get(room)
@@ -199,6 +271,3 @@ class Hub:
                 feed.fill(frames)
                 feed.behind = feed.behind or len(frames) == PAGE
                 self._note(room, feed)
-        with self._lock:
-            if self._gaps:
-                self._ring.set()

@@ -26,7 +26,7 @@ from bytechat.extensions import db
 from bytechat.models import LOBBY, Member, Room, now
 from bytechat.models import Message as Row
 from bytechat.models import User as Account
-from bytechat.realtime import feed, hub
+from bytechat.realtime import cohort, feed, hub
 
 from .databases import Databases, settings
 
@@ -46,6 +46,7 @@ SIZES = {
     (messages, "PAGE_CHARACTERS"): 12,
     (peer, "CHANGES_MAX"): 3,
     (peer, "RESET_AFTER"): 7,
+    (cohort, "COHORT"): 2,
     (hub, "PAGE"): 2,
     (hub, "PORTION"): 250,
     (hub, "GAPS_AT_ONCE"): 1,

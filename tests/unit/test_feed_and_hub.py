@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bytechat.realtime import cohort as cohort_module
 from bytechat.realtime import feed as feed_module
 from bytechat.realtime import hub as module
+from bytechat.realtime.cohort import COHORT, WHISPERS_MAX, Cohort
 from bytechat.realtime.connection import Connection
 from bytechat.realtime.feed import EARLY_MAX, Feed
 from bytechat.realtime.hub import Hub
@@ -189,7 +191,7 @@ def test_a_frame_that_comes_while_the_gap_is_read_is_neither_lost_nor_repeated(
     assert alice.revs == [11, 12, 13, 14, 15, 16, 17]
 
 
-def test_frames_that_gather_during_a_pass_come_with_the_next_as_one_piece(
+def test_frames_that_gather_during_a_visit_come_with_the_next_as_one_piece(
     hub: Hub, database: Database
 ) -> None:
     members = [join(hub, database, owner) for owner in range(3)]
@@ -209,6 +211,94 @@ def test_frames_that_gather_during_a_pass_come_with_the_next_as_one_piece(
         assert len(member.given) < 4
     for pushed in zip(*(member.given for member in members), strict=True):
         assert len({id(batch) for batch in pushed}) == 1, "encoded once, shared by all"
+
+
+def test_a_frame_goes_out_to_whoever_is_visited_after_it_was_published(
+    hub: Hub, database: Database
+) -> None:
+    """Or it would wait for the end of a rotation, and for its place in the next one."""
+    members = [join(hub, database, owner) for owner in range(3 * COHORT)]
+    settle(hub)
+    pending = [2, 3]
+
+    def more() -> None:
+        if pending:
+            publish(hub, pending.pop(0))
+
+    members[0].on_push = members[COHORT].on_push = more
+    publish(hub, 1)
+    hub.step()
+    cohorts = [members[n : n + COHORT] for n in range(0, len(members), COHORT)]
+    assert [{*map(str, (m.revs for m in cohort))} for cohort in cohorts] == [
+        {"[1]"},
+        {"[1, 2]"},
+        {"[1, 2, 3]"},
+    ]
+    settle(hub)
+    assert all(member.revs == [1, 2, 3] for member in members)
+
+
+def test_cohorts_that_stand_at_the_same_rev_share_one_piece(hub: Hub, database: Database) -> None:
+    members = [join(hub, database, owner) for owner in range(3 * COHORT)]
+    settle(hub)
+    publish(hub, 1, 2, 3)
+    settle(hub)
+    assert all(member.revs == [1, 2, 3] for member in members)
+    assert len({id(member.given[0]) for member in members}) == 1
+
+
+def test_frames_that_one_cohort_has_not_been_given_are_kept_in_bounds(
+    hub: Hub, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others have them already, and are given more all the time."""
+    monkeypatch.setattr(cohort_module, "COHORT", 1)
+    monkeypatch.setattr(feed_module, "RING_BYTES", 100)
+    alice, bob, late = (join(hub, database, owner) for owner in range(3))
+    settle(hub)
+    feed = hub._feeds[ROOM]
+    lagging = hub._connections[late]
+    for rev in range(1, 301):
+        database.head = rev
+        publish(hub, rev)
+        del hub._queue[lagging]  # it is never visited
+        hub.step()
+        assert sum(map(len, feed.frames)) <= 104
+    assert late.given == []
+    assert alice.revs == bob.revs != []
+    hub._queue[lagging] = None
+    hub._ring.set()
+    settle(hub)
+    assert all(member.revs == list(range(1, 301)) for member in (alice, bob, late))
+    assert (feed.frames, feed.revs, feed._size) == ([], [], 0)
+
+
+def test_a_room_goes_on_when_those_who_lag_have_left(
+    hub: Hub, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cohort_module, "COHORT", 1)
+    monkeypatch.setattr(feed_module, "RING_BYTES", 30)
+    alice, late = join(hub, database), join(hub, database)
+    settle(hub)
+    publish(hub, *range(1, 30))
+    database.head = 29
+    del hub._queue[hub._connections[late]]
+    settle(hub)
+    assert len(alice.revs) < 29
+    hub.leave(late, [ROOM])
+    settle(hub)
+    assert alice.revs == list(range(1, 30))
+
+
+def test_what_all_have_been_given_is_forgotten_at_once(hub: Hub, database: Database) -> None:
+    members = [join(hub, database, owner) for owner in range(2 * COHORT)]
+    settle(hub)
+    feed = hub._feeds[ROOM]
+    kept: list[list[int]] = []
+    members[0].on_push = members[COHORT].on_push = lambda: kept.append(list(feed.revs))
+    publish(hub, 1, 2)
+    hub.step()
+    assert kept == [[1, 2], []]
+    assert feed._batch == b""
 
 
 def test_a_burst_is_given_out_in_portions_that_no_outbox_is_overflown_by(
@@ -295,6 +385,137 @@ def test_whoever_joins_while_frames_are_given_out_misses_none(
     assert bob.revs == list(range(bob.start + 1, 13))
 
 
+def test_cohorts_are_filled_up_again_when_people_have_left(hub: Hub, database: Database) -> None:
+    members = [join(hub, database, owner) for owner in range(3 * COHORT)]
+    cohorts = set(hub._connections.values())
+    assert [cohort.size for cohort in cohorts] == [COHORT] * 3
+    assert not hub._open
+    for member in members[:5] + members[COHORT:]:
+        hub.leave(member, [ROOM])
+    assert {cohort.size for cohort in hub._connections.values()} == {COHORT - 5}
+    for owner in range(6):
+        join(hub, database, owner)
+    sizes = [cohort.size for cohort in set(hub._connections.values())]
+    assert sorted(sizes) == [1, COHORT]
+    assert [cohort.size for cohort in hub._open] == [1]
+
+
+def test_nothing_is_kept_of_a_cohort_that_all_have_left(hub: Hub, database: Database) -> None:
+    alice = join(hub, database)
+    settle(hub)
+    publish(hub, 1)
+    hub.leave(alice, [ROOM])
+    assert [len(kept) for kept in (hub._queue, hub._open, hub._connections, hub._feeds)] == [0] * 4
+    settle(hub)
+    assert alice.given == []
+
+
+def test_who_is_alone_in_a_room_and_comes_back_is_not_given_what_was_before(
+    hub: Hub, database: Database
+) -> None:
+    """Their cohort, where others are who do not care, still had news of it."""
+    hub.join(Member(), {8: 0})
+    alice = join(hub, database)
+    publish(hub, 1)
+    hub.leave(alice, [ROOM])
+    database.head = 1
+    bob = join(hub, database)
+    assert bob.start == 1
+    settle(hub)
+    assert bob.writes == 0
+
+
+def test_a_room_is_entered_with_its_first_member_and_left_with_its_last() -> None:
+    noted: list[tuple[str, int]] = []
+    hub = Hub(
+        lambda _room, _since, _limit: [],
+        entered=lambda room: noted.append(("entered", room)),
+        left=lambda room: noted.append(("left", room)),
+    )
+    alice, bob = Member(1), Member(2)
+    hub.join(alice, {1: 0, 2: 0})
+    hub.join(bob, {2: 0, 3: 0})
+    assert noted == [("entered", 1), ("entered", 2), ("entered", 3)]
+    noted.clear()
+    hub.leave(alice, [1, 2])
+    hub.leave(bob, [2, 3])
+    hub.join(alice, {2: 0})
+    assert noted == [("left", 1), ("left", 2), ("left", 3), ("entered", 2)]
+
+
+def test_entering_and_leaving_is_noted_in_the_order_in_which_it_happened() -> None:
+    """Or who listens would be out of a room that somebody is in."""
+    seen: list[tuple[str, bool]] = []
+    registry = Hub(
+        lambda _room, _since, _limit: [],
+        entered=lambda _room: seen.append(("entered", registry._lock.locked())),
+        left=lambda _room: seen.append(("left", registry._lock.locked())),
+    )
+    alice = Member()
+    registry.join(alice, {1: 0})
+    registry.leave(alice, [1])
+    assert seen == [("entered", True), ("left", True)]
+
+
+# Whispers.
+
+
+def test_a_whisper_is_given_once_to_whoever_is_in_any_of_its_rooms() -> None:
+    hub = in_rooms(dict.fromkeys(range(1, 5), 0))
+    in_three, in_one, elsewhere = Member(1), Member(2), Member(3)
+    hub.join(in_three, {1: 0, 2: 0, 3: 0})
+    hub.join(in_one, {2: 0})
+    hub.join(elsewhere, {4: 0})
+    settle(hub)
+    hub.whisper([1, 2, 3, 99], b"typing")
+    settle(hub)
+    assert (in_three.given, in_one.given, elsewhere.given) == ([b"typing"], [b"typing"], [])
+    assert elsewhere.writes == 0
+
+
+def test_a_whisper_is_not_given_to_whom_it_is_about(hub: Hub, database: Database) -> None:
+    phone, laptop, bob = (join(hub, database, owner) for owner in (1, 1, 2))
+    settle(hub)
+    hub.whisper([ROOM], b"typing", besides=1)
+    settle(hub)
+    assert (phone.given, laptop.given, bob.given) == ([], [], [b"typing"])
+    assert phone.writes == 0
+
+
+def test_a_whisper_goes_out_in_the_same_write_as_what_else_is_owed(
+    hub: Hub, database: Database
+) -> None:
+    members = [join(hub, database, owner) for owner in range(2 * COHORT)]
+    settle(hub)
+    publish(hub, 1)
+    hub.whisper([ROOM], b"2 ")
+    hub.step()
+    assert all(member.writes == 1 for member in members)
+    assert all(sorted(member.revs) == [1, 2] for member in members)
+    assert not hub._ring.is_set()
+    publish(hub, 2)
+    settle(hub)
+    assert all(sorted(member.revs) == [1, 2, 2] for member in members), "and it is not repeated"
+
+
+def test_a_whisper_is_not_kept_for_who_joins_later(hub: Hub, database: Database) -> None:
+    alice = join(hub, database)
+    settle(hub)
+    hub.whisper([ROOM], b"typing")
+    bob = join(hub, database, owner=2)
+    settle(hub)
+    assert (alice.given, bob.given) == ([b"typing"], [])
+
+
+def test_whispers_wait_in_bounds_and_the_newest_are_kept(hub: Hub, database: Database) -> None:
+    alice = join(hub, database)
+    settle(hub)
+    for number in range(2 * WHISPERS_MAX):
+        hub.whisper([ROOM], frame(number))
+    settle(hub)
+    assert alice.revs == list(range(WHISPERS_MAX, 2 * WHISPERS_MAX))
+
+
 # When the database or the publishing fails.
 
 
@@ -358,11 +579,8 @@ def test_leaving_takes_everything_out_of_the_registry(hub: Hub, database: Databa
     members = [join(hub, database, owner=owner) for owner in (1, 1, 2)]
     assert len(hub) == 3
     assert set(hub.connections()) == set(members)
-    assert hub.online([ROOM]) == [1, 2]
     hub.leave(members[0], [ROOM])
-    assert hub.online([ROOM]) == [1, 2], "their other socket is still there"
     hub.leave(members[1], [ROOM])
-    assert hub.online([ROOM]) == [2]
     hub.leave(members[2], [ROOM])
     assert len(hub) == 0
     assert hub.connections() == []
@@ -372,15 +590,6 @@ def test_leaving_takes_everything_out_of_the_registry(hub: Hub, database: Databa
     settle(hub)
     assert hub._feeds == {}
     assert all(member.given == [] for member in members)
-
-
-def test_who_is_online_is_counted_per_room_and_told_in_order(hub: Hub) -> None:
-    hub.join(Member(3), {1: 0})
-    hub.join(Member(2), {1: 0, 2: 0})
-    hub.join(Member(1), {2: 0})
-    assert hub.online([1, 2]) == [1, 2, 3]
-    assert hub.online([1]) == [2, 3]
-    assert hub.online([]) == []
 
 
 # The lock.
@@ -396,7 +605,6 @@ def test_the_registry_is_free_while_members_are_written_to(hub: Hub, database: D
         publish(hub, 1)
         hub.compare({ROOM: 0})
         assert hub.connections()
-        assert hub.online([ROOM]) == [1, 2]
 
     alice.on_push = use_everything
     publish(hub, 1)
@@ -414,7 +622,6 @@ def test_the_registry_is_free_while_the_database_is_read(hub: Hub, database: Dat
     def use_everything() -> None:
         hub.leave(join(hub, database, owner=2), [ROOM])
         publish(hub, 3)
-        assert hub.online([ROOM]) == [1]
 
     database.on_read = use_everything
     passing = Thread(target=settle, args=(hub,), daemon=True)
@@ -448,6 +655,79 @@ def test_a_wide_fan_out_lets_others_run_between_slices(
     settle(hub)
     assert written[:2] == [100, 200]
     assert all(member.revs == [1] for member in members)
+
+
+def test_a_gap_is_filled_while_a_long_rotation_runs(
+    hub: Hub, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = [join(hub, database, owner) for owner in range(4 * COHORT)]
+    settle(hub)
+    clock = count()
+    monkeypatch.setattr(module, "monotonic", lambda: next(clock) * TURN_SECONDS / 99.5)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    database.reads.clear()
+    database.head = 3
+    publish(hub, 1, 3)
+    hub.step()
+    assert database.reads == [1], "once, when a turn was over"
+    assert members[0].revs == [1]
+    assert members[-1].revs == [1, 2, 3], "in the rotation in which it was filled"
+    settle(hub)
+    assert all(member.revs == [1, 2, 3] for member in members)
+
+
+def test_gaps_are_filled_for_a_turn_and_then_members_are_written_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However slow the database is."""
+    heads = dict.fromkeys(range(1, 9), 0)
+    hub = in_rooms(heads)
+    members = {room: Member() for room in heads}
+    for room, member in members.items():
+        hub.join(member, {room: 0})
+    settle(hub)
+    clock = count()
+    monkeypatch.setattr(module, "monotonic", lambda: next(clock) * TURN_SECONDS * 0.4)
+    heads.update(dict.fromkeys(heads, 1))
+    hub.compare(heads)
+    hub.step()
+    hub.step()
+    assert sum(member.revs == [1] for member in members.values()) == 2
+    settle(hub)
+    assert all(member.revs == [1] for member in members.values())
+
+
+def test_a_step_ends_although_more_is_said_all_the_time(
+    hub: Hub, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cohort_module, "COHORT", 1)
+    members = [join(hub, database, owner) for owner in range(3)]
+    settle(hub)
+    numbers = count(2)
+    for member in members:
+        member.on_push = lambda: publish(hub, next(numbers))
+    publish(hub, 1)
+    hub.step()
+    assert [member.writes for member in members] == [1, 1, 1]
+
+
+def test_a_socket_that_cannot_be_written_to_is_cut_and_the_others_go_on(
+    hub: Hub, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, bob = join(hub, database, 1), join(hub, database, 2)
+    settle(hub)
+    cut: list[Member] = []
+
+    def fail() -> None:
+        raise ValueError
+
+    broken.on_push = fail
+    broken.abandon = lambda: cut.append(broken)  # type: ignore[method-assign]
+    publish(hub, 1)
+    settle(hub)
+    assert cut == [broken]
+    assert bob.revs == [1]
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
 
 def test_a_step_waits_for_news(hub: Hub, database: Database) -> None:
@@ -490,7 +770,7 @@ def test_who_is_in_several_rooms_with_news_is_written_to_once() -> None:
     assert {id(batch) for batch in in_two.given} <= shared, "shared, and not copied"
 
 
-def test_a_pass_gives_out_a_portion_however_many_rooms_have_news(
+def test_a_visit_gives_out_a_portion_however_many_rooms_have_news(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Or somebody in many busy rooms would be given more at once than an outbox holds."""
@@ -516,7 +796,7 @@ def test_a_busy_room_does_not_keep_a_quiet_one_waiting(monkeypatch: pytest.Monke
     publish(hub, 1, room=2)
     for _ in range(2):
         hub.step()
-    assert bob.revs == [1], "its turn is the pass after that of the busy one"
+    assert bob.revs == [1], "its turn is the visit after that of the busy one"
     assert len(alice.revs) < 30
     settle(hub)
     assert alice.revs == list(range(1, 200))
@@ -559,13 +839,13 @@ def test_what_does_not_fit_the_ring_is_read_from_the_database_in_its_turn(
     for rev in range(1, 301):
         database.head = rev
         publish(hub, rev)
-        held.append(sum(len(kept) for _, kept in feed.ring))
+        held.append(sum(map(len, feed.frames)))
     assert max(held) <= 104
     assert not feed.early
     settle(hub)
     assert alice.revs == list(range(1, 301))
     assert database.reads, "the rest was read"
-    assert not feed.ring
+    assert not feed.frames
 
 
 # Whatever happens, in whatever order.
@@ -611,6 +891,30 @@ class World:
             self.hub.leave(member, [ROOM])
             assert member.revs == list(range(member.start + 1, member.start + 1 + len(member.revs)))
 
+    def whisper(self, number: int) -> None:
+        self.hub.whisper([ROOM], b"", besides=number)
+
+    def rotate(self, _number: int) -> None:
+        if self.hub._ring.is_set():
+            self.hub.step()
+
+    def rotate_while_people_come_and_go(self, number: int) -> None:
+        """Whoever is written to next says something, or joins, or leaves, or several of it."""
+        happenings = [self.say, self.join, self.publish, self.leave, self.join_late]
+
+        def happen() -> None:
+            for member in self.members:
+                member.on_push = None
+            for n, happening in enumerate(happenings):
+                if number & 1 << n:
+                    happening(number)
+
+        for member in self.members[number % 3 :]:
+            member.on_push = happen
+        self.rotate(number)
+        for member in self.members:
+            member.on_push = None
+
     def settle(self, _number: int) -> None:
         settle(self.hub)
 
@@ -644,6 +948,7 @@ def test_every_member_is_given_every_number_once_whatever_is_lost_late_or_repeat
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "PAGE", 3)
         patch.setattr(module, "PORTION", 5)
+        patch.setattr(cohort_module, "COHORT", 2)
         patch.setattr(feed_module, "RING_BYTES", 12)
         patch.setattr(module.log, "disabled", True)  # of reads that fail on purpose
         for name, number in happenings:
@@ -654,14 +959,31 @@ def test_every_member_is_given_every_number_once_whatever_is_lost_late_or_repeat
         assert member.revs == list(range(member.start + 1, world.database.head + 1))
 
 
-def test_a_feed_knows_how_far_it_was_given_and_how_far_it_was_offered() -> None:
-    feed = Feed(5)
+def test_a_feed_knows_how_far_places_were_given_and_how_far_it_was_offered() -> None:
+    feed, cohort = Feed(5), Cohort()
+    assert feed.enter(cohort, Member()) == 5
+    place = feed.places[cohort]
     feed.offer(6, b"6")
-    assert (feed.head, feed.newest, feed.gap) == (5, 6, False)
+    assert (place.rev, feed.newest, feed.gap) == (5, 6, False)
     feed.offer(8, b"8")
-    assert (feed.head, feed.newest, feed.gap) == (5, 6, True)
-    assert feed.take(100) == b"6"
-    assert (feed.head, feed.newest, feed.gap) == (6, 6, True)
+    assert (place.rev, feed.newest, feed.gap) == (5, 6, True)
+    assert feed.take(place, 100) == b"6"
+    assert (place.rev, feed.newest, feed.gap) == (6, 6, True)
     feed.fill([(7, b"7"), (8, b"8")])
-    assert feed.take(100) == b"78"
-    assert (feed.head, feed.newest, feed.gap) == (8, 8, False)
+    assert feed.take(place, 100) == b"78"
+    assert (place.rev, feed.newest, feed.gap) == (8, 8, False)
+
+
+def test_a_rev_that_is_no_more_is_passed_over() -> None:
+    """A message that was changed twice before it was read is read once, at its newest rev."""
+    feed, ahead, behind = Feed(5), Cohort(), Cohort()
+    for cohort in (ahead, behind):
+        feed.enter(cohort, Member())
+    feed.offer(6, b"6")
+    feed.take(feed.places[ahead], 100)
+    feed.fill([(8, b"8"), (11, b"11")])
+    assert feed.take(feed.places[ahead], 1) == b"8"
+    assert feed.take(feed.places[behind], 100) == b"6811"
+    assert feed.revs == [11]
+    assert feed.take(feed.places[ahead], 100) == b"11"
+    assert (feed.revs, feed.newest) == ([], 11)
