@@ -10,6 +10,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 import pytest
+from psutil import Process
 
 from bytechat.client.retry import Backoff
 from tests.conftest import KINDS
@@ -47,6 +48,7 @@ class Scene:
         self.ledger = Ledger()
         self.dice = Random(seed)
         self.servers: list[Server] = []
+        self.killed: list[int] = []
         self._stack = stack
 
     def serve(self, url: str, command: str = "gunicorn", **settings: str) -> Server:
@@ -62,6 +64,11 @@ class Scene:
             self.serve(bus.database_url, WEB_CONCURRENCY=workers, **bus.settings)
             for workers in DEPLOYMENTS[deployment]
         ]
+
+    def kill(self, worker: Process) -> None:
+        """End one worker of a server, which starts another one in its place."""
+        self.killed.append(worker.pid)
+        worker.kill()
 
     def people(self, *servers: Server, stem: str = "talker") -> list[Person]:
         """As many as there are to be, spread over the servers."""
@@ -87,7 +94,7 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
         scene = Scene(size, seed, stack)
         yield scene
         for server in scene.servers:
-            check_log(server)
+            check_log(server, scene.killed)
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from bytechat.client import Client, Closed, Connected, Disconnected, Hello, Message, Sent
+from bytechat.client import Client, Closed, Connected, Disconnected, Hello, Message, Reset, Sent
 from bytechat.client.shapes import decode
 from tests.support.ledger import Ledger
 from tests.support.people import Person, unused_name
@@ -49,10 +49,15 @@ class Break(NamedTuple):
 
 
 class Talker:
-    """Somebody with the Python client, which comes back and resumes."""
+    """Somebody with the Python client, which comes back and resumes.
 
-    def __init__(self, person: Person, url: str, ledger: Ledger) -> None:
+    ``reader`` is the name in the ledger; with ``may_reset`` there may be one after the other.
+    """
+
+    def __init__(self, person: Person, url: str, ledger: Ledger, *, may_reset: bool) -> None:
         self.person = person
+        self.reader = person.name
+        self.resets = 0
         self.sent: list[Sent] = []
         self.heard = 0
         self.position = 0
@@ -60,6 +65,8 @@ class Talker:
         self.breaks: list[Break] = []
         self.client = Client(url, person.token, since={LOBBY: 0})
         self._ledger = ledger
+        self._may_reset = may_reset
+        ledger.begins(self.reader, LOBBY, 0)
 
     def talk(self, quiet: Event, hushed: Event, dice: Random, pause: float, longest: int) -> None:
         """Say something every ``pause`` seconds, of ``longest`` characters at most."""
@@ -73,15 +80,17 @@ class Talker:
                 self.sent.append(self.client.send("lobby", text, client_id=client_id, timeout=0.5))
 
     def listen(self) -> None:
-        """Until the client is closed; what is not a message is passed over, a Reset is missed."""
+        """Until the client is closed; the ledger misses what a Reset that may not be leaves out."""
         ended, end = 0.0, None
         with suppress(Closed):
             while True:
                 event = self.client.receive()
                 if isinstance(event, Message):
-                    self._ledger.heard(self.person.name, event)
+                    self._ledger.heard(self.reader, event)
                     self.heard += 1
                     self.position = event.rev
+                elif isinstance(event, Reset) and self._may_reset:
+                    self._begin_anew(event.head)
                 elif isinstance(event, Connected):
                     if end is not None:
                         seconds = time.monotonic() - ended
@@ -90,6 +99,13 @@ class Talker:
                 elif isinstance(event, Disconnected) and self.connected:
                     self.connected = False
                     ended, end = time.monotonic(), event
+
+    def _begin_anew(self, head: int) -> None:
+        self._ledger.leaves(self.reader, LOBBY)
+        self.reader = unused_name(self.person.name)
+        self._ledger.begins(self.reader, LOBBY, head)
+        self.position = head
+        self.resets += 1
 
     def take_acks(self) -> None:
         for sent in self.sent:
@@ -151,7 +167,8 @@ class Crowd:
     """Some talkers and an onlooker, from the first message of the lobby on.
 
     ``url`` is where they connect, each to their own server if it is not given. Together they say
-    about ``rate`` messages a second: few enough that nobody is ever told ``reset``.
+    about ``rate`` messages a second: few enough that nobody is ever told ``reset``, if not
+    ``may_reset``. Who is told so has all up to then, and all from then on.
     """
 
     def __init__(
@@ -163,11 +180,13 @@ class Crowd:
         url: str = "",
         rate: float = 100,
         longest: int = 200,
+        may_reset: bool = False,
     ) -> None:
         self._people = people
         self._ledger = ledger
         self._pause = len(people) / rate
         self._longest = longest
+        self._may_reset = may_reset
         self._dice = [Random(dice.random()) for _ in people]
         self._quiet = Event()
         self._hushed = Event()
@@ -180,8 +199,7 @@ class Crowd:
         self._onlooker = Onlooker(people[0], url or people[0].server.url, ledger)
 
     def _talker(self, person: Person, url: str) -> Talker:
-        self._ledger.begins(person.name, LOBBY, 0)
-        talker = Talker(person, url, self._ledger)
+        talker = Talker(person, url, self._ledger, may_reset=self._may_reset)
         self._stack.enter_context(closing(talker.client))
         return talker
 
