@@ -25,6 +25,10 @@ test: .venv/installed-dev chromium ## Set up everything and run all tests
 faults: .venv/installed-dev ## Run the long form of the tests in which something goes wrong
 	@$(BIN)/pytest --long --timeout=600 --durations=0 --durations-min=1 tests/faults $(FAULTS)
 
+.PHONY: matrix
+matrix: .venv/installed-dev ## Run the live tests over all databases, numbers of workers and buses
+	@$(BIN)/pytest --matrix tests/live $(MATRIX)
+
 .PHONY: lint
 lint: .venv/installed-dev ## Check the style
 	@$(BIN)/ruff check .
