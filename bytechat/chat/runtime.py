@@ -117,11 +117,15 @@ class Runtime:
         if self._draining:
             self._say_goodbye(connection)
 
-    def close_tokens(self, revoked: set[str]) -> None:
-        """Close the sockets of these tokens (their ``jti``)."""
+    def close_tokens(self, jtis: set[str], *, disabled: bool) -> None:
+        """Close the sockets of these tokens; ``disabled`` is whether their accounts are."""
+        if not jtis:
+            return
+        code = Code.ACCOUNT_DISABLED if disabled else Code.TOKEN_ENDED
+        reason = "the account is disabled" if disabled else "signed out"
         for connection in self.hub.connections():
-            if connection.token in revoked:
-                connection.close(Code.TOKEN_ENDED, "signed out")
+            if connection.token in jtis:
+                connection.close(code, reason)
 
     def sweep(self) -> None:
         """Learn from the database what other workers wrote and which tokens they revoked.
@@ -134,7 +138,8 @@ class Runtime:
             with reading() as db:
                 heads = rooms.heads(db, self.hub.rooms())
             self.hub.compare(heads)
-            self.close_tokens(tokens.revoked_since(self._revoked_since))
+            for disabled, jtis in tokens.revoked_since(self._revoked_since).items():
+                self.close_tokens(jtis, disabled=disabled)
         # Not before all of it has succeeded: an outage must not hide what was revoked during it.
         self._revoked_since = began - CLOCK_SKEW
 
@@ -180,12 +185,12 @@ def _for_ever(name: str, step: Callable[[], None]) -> None:
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Make the application's runtime, which closes the sockets of a token that is revoked here."""
+    """Make the application's runtime, which closes the sockets of tokens that are revoked here."""
     runtime = Runtime(app, settings)
     app.extensions["bytechat.runtime"] = runtime
 
-    def close_sockets(_app: Flask, jti: str) -> None:
-        runtime.close_tokens({jti})
+    def close_sockets(_app: Flask, jtis: set[str], *, disabled: bool) -> None:
+        runtime.close_tokens(jtis, disabled=disabled)
 
     tokens.token_revoked.connect(close_sockets, app, weak=False)
 
