@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import bcrypt
 from sqlalchemy import Connection, Table, func, insert, literal, select, update
@@ -59,13 +60,12 @@ def build(url: str, layout: Layout, *, rounds: int = 4) -> World:
     with app.app_context():
         first = accounts.register("first", PASSWORD, password_min=6, rounds=4)
         expires_at = now() + timedelta(days=1)
-        accounts.open_session(first, expires_at)
+        tokens.open_session(first.id, expires_at)
         with transaction() as connection:
             _people(connection, world, len(layout), rounds)
             sessions = _sign_in(connection, world, expires_at)
             _rooms(connection, world, layout)
-        ids = sessions.items()
-        world.tokens = [tokens.issue(user, session, expires_at) for user, session in ids]
+        world.tokens = [tokens.issue(*session, expires_at) for session in sessions]
         db.engine.dispose()
     return world
 
@@ -84,18 +84,24 @@ def _people(connection: Connection, world: World, count: int, rounds: int) -> No
     connection.execute(insert(User), [{**one, "username": name} for name in world.names])
 
 
-def _sign_in(connection: Connection, world: World, expires_at: datetime) -> dict[int, int]:
-    """A session for each; session ids by user ids, in the order of the people."""
+def _sign_in(
+    connection: Connection, world: World, expires_at: datetime
+) -> list[tuple[int, int, str]]:
+    """A session for each, in the order of the people: the user's id, its own, and its token's."""
     one = {**_row(connection, UserSession), "expires_at": expires_at}
     users = connection.scalars(
         select(User.id).where(User.username.in_(world.names)).order_by(User.username)
     ).all()
-    connection.execute(insert(UserSession), [{**one, "user_id": user} for user in users])
-    rows = connection.execute(
-        select(UserSession.user_id, UserSession.id).where(UserSession.user_id.in_(users))
+    connection.execute(
+        insert(UserSession), [{**one, "user_id": user, "jti": str(uuid4())} for user in users]
     )
-    sessions = {row.user_id: row.id for row in rows}
-    return {user: sessions[user] for user in users}
+    rows = connection.execute(
+        select(UserSession.user_id, UserSession.id, UserSession.jti).where(
+            UserSession.user_id.in_(users)
+        )
+    )
+    sessions = {row.user_id: (row.user_id, row.id, str(row.jti)) for row in rows}
+    return [sessions[user] for user in users]
 
 
 def _rooms(connection: Connection, world: World, layout: Layout) -> None:

@@ -111,6 +111,14 @@ class Bus:
         self._outgoing.append((topic, payload))
         self._ring.set()
 
+    def flush(self) -> None:
+        """Send what waits, here and now: for a process that is soon over. Raises if that fails."""
+        while self._outgoing:
+            batch: list[tuple[str, bytes]] = []
+            while self._outgoing and len(batch) < BATCH:
+                batch.append(self._outgoing.popleft())
+            self._engine.send(batch)
+
     def follow(self, topic: str) -> None:
         """Hear what is sent to this topic from now on; ``restored`` says when."""
         with self._lock:
@@ -158,11 +166,8 @@ class Bus:
     def _send_step(self) -> None:
         self._ring.wait()
         self._ring.clear()
-        while self._outgoing and not self._closed:
-            batch: list[tuple[str, bytes]] = []
-            while self._outgoing and len(batch) < BATCH:
-                batch.append(self._outgoing.popleft())
-            self._engine.send(batch)
+        if not self._closed:
+            self.flush()
 
     def _listen_step(self) -> None:
         try:
