@@ -1,4 +1,4 @@
-"""Writes a run's figures into docs/performance.md, between two marks, and its chart beside it."""
+"""Writes a run's figures into a page of docs/, between two marks, and a chart beside it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from .tables import Column, Table, count, markdown, small
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "performance.md"
+#: Has what is measured with several workers.
+SCALING = DOCS / "scaling.md"
 CHART = DOCS / "performance.svg"
 
 BEGIN = "<!-- figures: written by make bench -->"
 END = "<!-- end of figures -->"
 
 
-def write(tables: list[Table], machine: dict[str, str]) -> None:
+def write(tables: list[Table], machine: dict[str, str], page: Path) -> None:
     """Replace the figures on the page; the words around them stay."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
+    before, _, rest = page.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{figures(tables, machine)}\n{END}{after}")
+    page.write_text(f"{before}{BEGIN}\n\n{figures(tables, machine)}\n{END}{after}")
     if panels := charted(tables):
         CHART.write_text(svg(panels))
 
