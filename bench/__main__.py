@@ -80,6 +80,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     )
     add("--clients", type=int, metavar="N", help="clients of the one room (1,000)")
     add("--crowd", type=int, metavar="N", help="clients of the crowd (5,000)")
+    add("--storm-clients", type=int, metavar="N", help="clients of the storm (5,000)")
     add("--history", type=int, metavar="N", help="messages to read in (1,000,000)")
     add("--seconds", type=float, metavar="S", help="of ByteChat's long phases (20)")
     add("--prototype", type=Path, metavar="PATH", help="a prototype.py to measure in the same run")
@@ -105,7 +106,10 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
 def sizes(chosen: argparse.Namespace) -> Sizes:
     """The sizes of this run."""
     found = Sizes().quick() if chosen.quick else Sizes()
-    given = {name: getattr(chosen, name) for name in ("clients", "crowd", "history", "seconds")}
+    given = {
+        name: getattr(chosen, name)
+        for name in ("clients", "crowd", "storm_clients", "history", "seconds")
+    }
     return replace(found, **{name: value for name, value in given.items() if value is not None})
 
 

@@ -55,6 +55,7 @@ class Load:
     def connect(self) -> dict[str, Any]:
         """Open all sockets; what that cost the server."""
         cpu, memory, began = self.cpu(), self._memory(), time.monotonic()
+        engines = self.engines_cpu()
         waiting: list[tuple[socket.socket, int]] = []
         for number in range(len(self.spec.clients)):
             waiting.append((self._dial(number), number))
@@ -69,6 +70,10 @@ class Load:
             "clients": count,
             "seconds": seconds,
             "cpu_ms_each": (self.cpu() - cpu) * 1e3 / count,
+            "cpu_ms_by_engine": {
+                name: (took - engines[name]) * 1e3 / count
+                for name, took in self.engines_cpu().items()
+            },
             "kib_each": (self._memory() - memory) / 1024 / count,
         }
 

@@ -59,7 +59,16 @@ def workers(bench: Bench) -> list[Table]:
         found = bench.measure("workers", subjects, layout, work)
     for table, phase in zip(tables, ("20", "1000", "open"), strict=True):
         table.rows = [row(subject, results, phase, reason) for subject, results, reason in found]
-    return tables
+    connect = Table(
+        f"Connecting {clients:,} to a room of {clients:,}",
+        "ms of CPU for each; everybody is told of everybody who comes.",
+        [Column("workers", "cpu_ms_each", small), Column("PostgreSQL", "PostgreSQL", small)],
+    )
+    for subject, results, reason in found:
+        seen = results.get("connect", {})
+        values = {**seen, **seen.get("cpu_ms_by_engine", {})}
+        connect.rows.append(Row(subject.name, values, reason))
+    return [connect, *tables]
 
 
 def hints(bench: Bench) -> list[Table]:
@@ -85,26 +94,30 @@ def hints(bench: Bench) -> list[Table]:
             for name, key in (("p50", "p50_ms"), ("p99", "p99_ms"))
         ],
     )
-    cost = Table(
-        f"What a message costs, {RATES[-1]:,} messages/s",
-        "us of CPU for each message, as the system has noted it for all processes of each. A "
-        "worker alone tells the bus all the same, as it cannot know that nobody else listens; with "
-        "the bus on Valkey, PostgreSQL only stores.",
-        [
-            Column("sender's worker", "first", small),
-            Column("reader's worker", "second", small),
-            Column("PostgreSQL", "PostgreSQL", small),
-            Column("Valkey", "Valkey", small),
-        ],
-    )
+    costs = [
+        Table(
+            f"What a message costs, {rate:,} messages/s",
+            "us of CPU for each message, as the system has noted it for all processes of each. A "
+            "worker alone tells the bus all the same, as it cannot know that nobody else listens; "
+            "with the bus on Valkey, PostgreSQL only stores.",
+            [
+                Column("sender's worker", "first", small),
+                Column("reader's worker", "second", small),
+                Column("PostgreSQL", "PostgreSQL", small),
+                Column("Valkey", "Valkey", small),
+            ],
+        )
+        for rate in RATES[1:]
+    ]
     with valkey() as server:
         subjects = [_workers(bench, number, bus) for number in (1, 2) for bus in (None, server)]
         found = bench.measure("hints", subjects, layout, work)
     for subject, results, reason in found:
         line = row(subject, results, str(RATES[-1]), reason)
         late.rows.append(Row(line.name, _by_rate(results), line.note))
-        cost.rows.append(Row(line.name, _by_process(results), line.note))
-    return [late, cost]
+        for rate, table in zip(RATES[1:], costs, strict=True):
+            table.rows.append(Row(line.name, _by_process(results.get(str(rate))), line.note))
+    return [late, *costs]
 
 
 def _by_rate(results: Results) -> dict[str, float | None]:
@@ -117,16 +130,15 @@ def _by_rate(results: Results) -> dict[str, float | None]:
     }
 
 
-def _by_process(results: Results) -> dict[str, float | None]:
-    busiest = results.get(str(RATES[-1]))
-    if not busiest:
+def _by_process(result: drive.Result | None) -> dict[str, float | None]:
+    if not result:
         return {}
-    each = dict(zip(("first", "second"), busiest["cpu_us_by_worker"], strict=False))
-    return {**each, **busiest["cpu_us_by_engine"]}
+    each = dict(zip(("first", "second"), result["cpu_us_by_worker"], strict=False))
+    return {**each, **result["cpu_us_by_engine"]}
 
 
 #: Seconds after which a storm is given up.
-STORM_PATIENCE = 60.0
+STORM_PATIENCE = 120.0
 
 
 def storm(bench: Bench) -> list[Table]:
@@ -149,7 +161,9 @@ def storm(bench: Bench) -> list[Table]:
             Column("half are complete", "half_s", seconds),
             Column("all are back", "back_s", seconds),
             Column("all are complete", "complete_s", seconds),
-            Column("tries each", "attempts", small),
+            Column("CPU s of the workers", "cpu_s", small),
+            Column("of the engines", "engines_s", small),
+            Column("syncs refused", "refused", plain),
             Column("said meanwhile", "said", count),
             Column("lack a message", "missing", plain),
             Column("MB sent to them", "megabytes", count),

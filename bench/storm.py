@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -24,7 +25,14 @@ import psutil
 from bytechat.client.retry import Backoff
 
 from . import wire
-from .load import CONNECT_AT_ONCE, QUIET, SETTLE_MAX, raise_the_limit_of_files, say
+from .load import (
+    CONNECT_AT_ONCE,
+    QUIET,
+    SETTLE_MAX,
+    family_cpu,
+    raise_the_limit_of_files,
+    say,
+)
 from .plan import Phase, Spec
 
 READ_BYTES = 1 << 18
@@ -63,6 +71,9 @@ class Device:
         self._target = 0
         self.back_at = self.complete_at = 0.0
         self.attempts = 0
+        #: Its sync was refused: how often, and when to ask again.
+        self.refused = 0
+        self.ask_again_at: float | None = None
 
     @property
     def talking(self) -> bool:
@@ -127,6 +138,9 @@ class Device:
             if kind == b"sync" and b'"more":true' in payload[-200:]:
                 self._sync()
             self._look(moment)
+        elif kind == b"erro":
+            self.refused += 1
+            self.ask_again_at = moment + float(json.loads(payload).get("retry_after") or 1)
         elif kind == b"rese":
             raise AssertionError("the storm has lasted for more messages than a sync may have")
 
@@ -141,6 +155,12 @@ class Device:
             self._sync()
         self._look(moment)
 
+    def ask_again(self, moment: float) -> None:
+        """Do what a refusal has said, when it is time."""
+        if self._greeted and self.ask_again_at and moment >= self.ask_again_at:
+            self.ask_again_at = None
+            self._sync()
+
     def _sync(self) -> None:
         frame = {"type": "sync", "room": "lobby", "since": self.have}
         self.send(wire.masked(json.dumps(frame).encode()))
@@ -153,7 +173,8 @@ class Device:
     def wait_again(self) -> None:
         """Be one that has not come back."""
         self.back_at = self.complete_at = 0.0
-        self.attempts = 0
+        self.attempts = self.refused = 0
+        self.ask_again_at = None
 
     def listen(self) -> None:
         """Keep what arrives from here on: nothing is under way."""
@@ -162,7 +183,8 @@ class Device:
 
     def send(self, frame: bytes) -> None:
         assert self.sock
-        self.sock.sendall(frame)  # some hundred bytes, which an idle socket always takes
+        with suppress(OSError):  # the next read says so too
+            self.sock.sendall(frame)  # some hundred bytes, which an idle socket always takes
 
 
 class Storm:
@@ -172,6 +194,7 @@ class Storm:
         self._ports = spec.ports
         # Each worker has one, which starts another in its place.
         self._masters = [psutil.Process(psutil.Process(pid).ppid()) for pid in spec.pids]
+        self._engines = [psutil.Process(pid) for pid in spec.engines.values()]
         self._epoll = select.epoll()
         self._by_fd: dict[int, Device] = {}
         self._dials: list[tuple[float, int]] = []  # when, and whose
@@ -258,13 +281,15 @@ class Storm:
         head = self._head()
         victims = self._masters[:1] if phase.name == "one" else self._masters
         killed_at = time.monotonic()
+        cpu, engines = self._cpu(self._masters), self._cpu(self._engines)
         self._octets = 0
         self._kill(victims)
-        lost = self._lost
-        self._talk(phase.patience, until=lambda: all(device.complete_at for device in lost))
+        self._talk(phase.patience, until=lambda: all(device.complete_at for device in self._lost))
+        cpu, engines = self._cpu(self._masters) - cpu, self._cpu(self._engines) - engines
         octets, said = self._octets, self._head() - head
         self._talk(LAST_WORDS, until=self._all_have_all, silent=True)
         newest = self._head()
+        lost = list({device.number: device for device in self._lost}.values())
         done = sorted(device.complete_at - killed_at for device in lost if device.complete_at)
         back = [device.back_at - killed_at for device in lost if device.complete_at]
         whole = len(done) == len(lost)
@@ -274,10 +299,13 @@ class Storm:
             "lost": len(lost),
             "complete": whole,
             "said": said,
-            "back_s": max(back) if whole else None,
+            "back_s": max(back, default=0.0) if whole else None,
             "half_s": statistics.median(done) if done else None,
-            "complete_s": done[-1] if whole else None,
-            "attempts": statistics.mean(device.attempts for device in lost),
+            "complete_s": max(done, default=0.0) if whole else None,
+            "attempts": statistics.mean([device.attempts for device in lost] or [0]),
+            "cpu_s": cpu,
+            "engines_s": engines,
+            "refused": sum(device.refused for device in lost),
             "missing": sum(device.have != newest for device in self.devices),
             "megabytes": octets / 1e6,
         }
@@ -304,6 +332,8 @@ class Storm:
                 self._speak()
             if moment > looked + 0.05:
                 looked = moment
+                for device in self.devices:
+                    device.ask_again(moment)
                 if until():
                     return
 
@@ -314,6 +344,9 @@ class Storm:
             self._said += 1
             stamp = time.monotonic_ns() * 1000
             there[self._said % len(there)].send(self._template.frame(stamp))
+
+    def _cpu(self, roots: list[psutil.Process]) -> float:
+        return sum(family_cpu(root) for root in roots)
 
     def _head(self) -> int:
         return max(device.have or 0 for device in self.devices)

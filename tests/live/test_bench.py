@@ -148,7 +148,7 @@ def test_the_page_keeps_its_words_and_gets_the_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = tmp_path / "performance.md"
-    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    page.write_text(f"before\n{report.begin()}\nold\n{report.end()}\nafter\n")
     monkeypatch.setattr(report, "CHART", tmp_path / "performance.svg")
     columns = [Column("deliveries/s", "deliveries_per_s", ratio=True)]
     table = Table("One room of 9, open throttle", "As fast as it goes.", columns)
