@@ -43,7 +43,7 @@ bench: .venv/installed-dev ## Measure ByteChat beside others, and write docs/per
 	@$(BIN)/python -m bench --write $(BENCH)
 
 .PHONY: bench-quick
-bench-quick: .venv/installed-dev ## The same in a minute, smaller, writing nothing
+bench-quick: .venv/installed-dev ## The same in two minutes, smaller, writing nothing
 	@$(BIN)/python -m bench --quick $(BENCH)
 
 .PHONY: format

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -152,9 +152,11 @@ def write_history(world: World, count: int) -> None:
 
 
 @contextmanager
-def bytechat(world: World, **changed: str) -> Iterator[Stand]:
-    """ByteChat on this world, as ``make run`` starts it, but for UNLIMITED."""
-    port = free_port()
+def bytechat(world: World, workers: int = 1, **changed: str) -> Iterator[Stand]:
+    """ByteChat on this world, as ``make run`` starts it, but for UNLIMITED.
+
+    Each worker is a server of its own, as on so many machines: the load then decides who is where.
+    """
     environ = {
         **os.environ,
         **UNLIMITED,
@@ -162,15 +164,22 @@ def bytechat(world: World, **changed: str) -> Iterator[Stand]:
         "JWT_SECRET_KEY": SECRET,
         "WEB_CONCURRENCY": "1",
         "HOST": "127.0.0.1",
-        "PORT": str(port),
         **changed,
     }
     command = [sys.executable, "-m", "gunicorn"]
     probe = f"/ws?token={world.tokens[0]}"
-    with process(command, port, probe, ROOT, environ) as pids:
+    ports = [free_port() for _ in range(workers)]
+    with ExitStack() as servers:
+        pids = [
+            servers.enter_context(
+                process(command, port, probe, ROOT, {**environ, "PORT": str(port)})
+            )
+            for port in ports
+        ]
         yield Stand(
-            port,
-            pids,
+            ports[0],
+            [pid for each in pids for pid in each],
+            other_ports=ports[1:],
             handshake=lambda n: ("/ws", f"Authorization: Bearer {world.tokens[n]}\r\n"),
             names=world.names,
             tokens=world.tokens,
