@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from itertools import cycle
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -17,8 +18,13 @@ from tests.support.databases import Databases
 from tests.support.ledger import Ledger
 from tests.support.people import Person
 from tests.support.server import Server
+from tests.support.valkey import Valkey
 
+from .buses import Bus, PostgresBus, ValkeyBus
 from .crowd import Crowd
+
+#: The workers of each server of a deployment.
+DEPLOYMENTS = {"two workers": ["2"], "two servers": ["1", "1"]}
 
 
 class Size(NamedTuple):
@@ -37,6 +43,7 @@ class Scene:
 
     def __init__(self, size: Size, seed: int, stack: ExitStack) -> None:
         self.size = size
+        self.long = size is LONG
         self.ledger = Ledger()
         self.dice = Random(seed)
         self.servers: list[Server] = []
@@ -45,12 +52,20 @@ class Scene:
     def serve(self, url: str, command: str = "gunicorn", **settings: str) -> Server:
         """Start a server as one would for many people: with two workers, where that is possible."""
         workers = "2" if url.startswith("postgresql") else "1"
-        server = Server(url, command, WEB_CONCURRENCY=workers, **settings)
+        server = Server(url, command, **{"WEB_CONCURRENCY": workers, **settings})
         self.servers.append(server)
         return self._stack.enter_context(server)
 
-    def people(self, server: Server, stem: str = "talker") -> list[Person]:
-        return [Person(server, stem) for _ in range(self.size.people)]
+    def deploy(self, deployment: str, bus: Bus) -> list[Server]:
+        """Start servers that share a database and a bus."""
+        return [
+            self.serve(bus.database_url, WEB_CONCURRENCY=workers, **bus.settings)
+            for workers in DEPLOYMENTS[deployment]
+        ]
+
+    def people(self, *servers: Server, stem: str = "talker") -> list[Person]:
+        """As many as there are to be, spread over the servers."""
+        return [Person(server, stem) for server, _ in zip(cycle(servers), range(self.size.people))]
 
     def crowd(self, people: list[Person], **options: Any) -> Crowd:
         return Crowd(people, self.ledger, self.dice, **options)
@@ -85,3 +100,22 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def url(request: pytest.FixtureRequest, databases: Databases) -> str:
     """The address of a fresh database, of each kind in turn."""
     return databases.fresh(request.param)
+
+
+@pytest.fixture(params=["over postgresql", "over valkey"])
+def bus(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Bus]:
+    """A fresh PostgreSQL, and each kind of bus in turn."""
+    url = databases.fresh("postgresql")
+    if request.param == "over postgresql":
+        with closing(PostgresBus(url)) as postgresql:
+            yield postgresql
+    else:
+        with Valkey() as valkey:
+            yield ValkeyBus(url, valkey)
+
+
+@pytest.fixture(params=DEPLOYMENTS)
+def deployment(request: pytest.FixtureRequest) -> str:
+    """What shares the bus, for ``Scene.deploy``."""
+    name: str = request.param
+    return name

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from random import Random
 from threading import Event
-from typing import Self
+from typing import NamedTuple, Self
 
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from bytechat.client import Client, Closed, Hello, Message, Sent
+from bytechat.client import Client, Closed, Connected, Disconnected, Hello, Message, Sent
 from bytechat.client.shapes import decode
 from tests.support.ledger import Ledger
 from tests.support.people import Person, unused_name
@@ -37,6 +37,17 @@ def wait_until(what: Callable[[], object], seconds: float = SECONDS) -> bool:
     return True
 
 
+class Break(NamedTuple):
+    """That a client was without a connection, and how long: from its end until the next hello.
+
+    ``code`` and ``wait`` are those of the Disconnected that began it.
+    """
+
+    code: int | None
+    wait: float
+    seconds: float
+
+
 class Talker:
     """Somebody with the Python client, which comes back and resumes."""
 
@@ -45,12 +56,16 @@ class Talker:
         self.sent: list[Sent] = []
         self.heard = 0
         self.position = 0
+        self.connected = False
+        self.breaks: list[Break] = []
         self.client = Client(url, person.token, since={LOBBY: 0})
         self._ledger = ledger
 
-    def talk(self, quiet: Event, dice: Random, pause: float, longest: int) -> None:
+    def talk(self, quiet: Event, hushed: Event, dice: Random, pause: float, longest: int) -> None:
         """Say something every ``pause`` seconds, of ``longest`` characters at most."""
         while not quiet.wait(dice.uniform(0, 2 * pause)):
+            if hushed.is_set():
+                continue
             client_id = unused_name("c")
             text = f"{self.person.name} says {client_id} \u2603" + "." * dice.randrange(longest)
             self._ledger.sent(self.person.id, client_id, text)
@@ -59,6 +74,7 @@ class Talker:
 
     def listen(self) -> None:
         """Until the client is closed; what is not a message is passed over, a Reset is missed."""
+        ended, end = 0.0, None
         with suppress(Closed):
             while True:
                 event = self.client.receive()
@@ -66,6 +82,14 @@ class Talker:
                     self._ledger.heard(self.person.name, event)
                     self.heard += 1
                     self.position = event.rev
+                elif isinstance(event, Connected):
+                    if end is not None:
+                        seconds = time.monotonic() - ended
+                        self.breaks.append(Break(end.code, end.wait, seconds))
+                    self.connected = True
+                elif isinstance(event, Disconnected) and self.connected:
+                    self.connected = False
+                    ended, end = time.monotonic(), event
 
     def take_acks(self) -> None:
         for sent in self.sent:
@@ -126,8 +150,8 @@ class Onlooker:
 class Crowd:
     """Some talkers and an onlooker, from the first message of the lobby on.
 
-    ``url`` is where they connect, the server's if it is not given. Together they say about
-    ``rate`` messages a second: few enough that nobody is ever told ``reset``.
+    ``url`` is where they connect, each to their own server if it is not given. Together they say
+    about ``rate`` messages a second: few enough that nobody is ever told ``reset``.
     """
 
     def __init__(
@@ -140,20 +164,20 @@ class Crowd:
         rate: float = 100,
         longest: int = 200,
     ) -> None:
-        url = url or people[0].server.url
         self._people = people
         self._ledger = ledger
         self._pause = len(people) / rate
         self._longest = longest
         self._dice = [Random(dice.random()) for _ in people]
         self._quiet = Event()
+        self._hushed = Event()
         self._over = Event()
         self._stack = ExitStack()
         self._pool = ThreadPoolExecutor(2 * len(people) + 1)
         self._talking: list[Future[None]] = []
         self._listening: list[Future[None]] = []
-        self.talkers = [self._talker(person, url) for person in people]
-        self._onlooker = Onlooker(people[0], url, ledger)
+        self.talkers = [self._talker(person, url or person.server.url) for person in people]
+        self._onlooker = Onlooker(people[0], url or people[0].server.url, ledger)
 
     def _talker(self, person: Person, url: str) -> Talker:
         self._ledger.begins(person.name, LOBBY, 0)
@@ -164,7 +188,7 @@ class Crowd:
     def __enter__(self) -> Self:
         self._listening = [self._pool.submit(self._onlooker.listen, self._over)]
         for talker, dice in zip(self.talkers, self._dice, strict=True):
-            arguments = (self._quiet, dice, self._pause, self._longest)
+            arguments = (self._quiet, self._hushed, dice, self._pause, self._longest)
             self._talking.append(self._pool.submit(talker.talk, *arguments))
             self._listening.append(self._pool.submit(talker.listen))
         return self
@@ -175,6 +199,27 @@ class Crowd:
         for talker, goal in zip(self.talkers, goals, strict=True):
             enough = wait_until(lambda: talker.heard >= goal)  # noqa: B023 it is called here
             assert enough, f"{talker.person.name} has heard {talker.heard}, and wants {goal}"
+
+    @property
+    def breaks(self) -> list[Break]:
+        """Of all talkers."""
+        return [ended for talker in self.talkers for ended in talker.breaks]
+
+    def gather(self, seconds: float = SECONDS) -> None:
+        """Wait until each talker is connected."""
+        there = wait_until(lambda: all(talker.connected for talker in self.talkers), seconds)
+        assert there, f"{sum(not talker.connected for talker in self.talkers)} are not connected"
+
+    @contextmanager
+    def hushed(self) -> Iterator[None]:
+        """While it lasts they only listen; what is on its way arrives before it begins."""
+        self._hushed.set()
+        for talker in self.talkers:
+            assert wait_until(lambda: not talker.client.unacked)  # noqa: B023 it is called here
+        try:
+            yield
+        finally:
+            self._hushed.clear()
 
     def finish(self) -> None:
         """All is well again: say no more, wait for every ack, and hear the room to its end.

@@ -88,6 +88,8 @@ class Ledger:
         self._acked: list[Promise] = []
         self._refused: set[Key] = set()
         self._heard: dict[tuple[str, int], Heard] = {}
+        #: One of those that are equal, as many readers are told the same.
+        self._told: dict[Entry, Entry] = {}
 
     def sent(self, author: int, client_id: str, text: str) -> None:
         """Before it is sent: from here on it may be in the database."""
@@ -125,6 +127,7 @@ class Ledger:
             message.text,
         )
         with self._lock:
+            told = self._told.setdefault(told, told)
             self._heard[reader, message.room].entries.append(told)
 
     def check(self, database_url: str) -> None:

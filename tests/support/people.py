@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from copy import copy
 from typing import Any, Self
 
 import pytest
@@ -44,6 +45,12 @@ class Person:
         assert answer.status_code == 200, answer.text
         token: str = answer.json()["token"]
         return token
+
+    def at(self, server: Server) -> Self:
+        """The same person with the same token, at another server of the same database."""
+        elsewhere = copy(self)
+        elsewhere.server = server
+        return elsewhere
 
     def get(self, path: str) -> requests.Response:
         return requests.get(self.server.url + path, headers=self.headers, timeout=SECONDS)

