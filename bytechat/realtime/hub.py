@@ -49,6 +49,8 @@ class Hub:
         self._news: dict[int, None] = {}  # rooms with something to give out, in their turn
         self._gaps: dict[int, None] = {}  # rooms of which something must be read first
         self._ring = Event()
+        #: Frames, and their bytes, that were given to members, each of them counted.
+        self.frames_delivered = self.bytes_delivered = 0
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -156,10 +158,13 @@ class Hub:
                     break  # in the next pass these come first
                 del self._news[room]
                 if feed := self._feeds.get(room):
+                    head = feed.head
                     batch = feed.take(left)
                     left -= len(batch)
                     self._note(room, feed)
                     if batch:
+                        self.frames_delivered += (feed.head - head) * len(feed.members)
+                        self.bytes_delivered += len(batch) * len(feed.members)
                         for connection in feed.members:
                             owed.setdefault(connection, []).append(batch)
             if self._news:
