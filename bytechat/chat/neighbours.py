@@ -61,6 +61,9 @@ class Neighbours:
         self.bus = Bus(engine, self._receive, self.look)
         #: How many sockets each living worker has.
         self.sockets: dict[str, int] = {}
+        #: How many sweeps have succeeded, and the seconds that they took.
+        self.sweeps = 0
+        self.sweep_seconds = 0.0
         self._app = app
         self._hub = hub
         self._shared = shared
@@ -148,6 +151,8 @@ class Neighbours:
         self._swept_at = monotonic()
         with self._app.app_context():
             self.sweep()
+        self.sweeps += 1
+        self.sweep_seconds += monotonic() - self._swept_at
 
     def sweep(self) -> None:
         """Learn from the database what other workers have done.

@@ -89,6 +89,11 @@ class Runtime:
         for name, step in steps.items():
             Thread(target=_for_ever, args=(name, step), name=name, daemon=True).start()
 
+    @property
+    def seats_left(self) -> int:
+        """How many more sockets there can be."""
+        return self.settings.max_sockets - self._seats
+
     def take_seat(self) -> None:
         """Make room for a socket. Raises Unavailable when there is none, or when it would not last.
 

@@ -63,6 +63,8 @@ class Hub:
         self._queue: OrderedDict[Cohort, None] = OrderedDict()  # those that are owed something
         self._gaps: dict[int, None] = {}  # rooms of which something must be read first
         self._ring = Event()  # whether there is something in one of the two
+        #: Frames, and their bytes, that were given to members, each of them counted.
+        self.frames_delivered = self.bytes_delivered = 0
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -217,8 +219,11 @@ class Hub:
             feed = self._feeds.get(room)
             if feed is None or (place := feed.places.get(cohort)) is None:
                 continue  # they have left
+            since = place.rev
             if batch := feed.take(place, left):
                 left -= len(batch)
+                self.frames_delivered += (place.rev - since) * len(place.members)
+                self.bytes_delivered += len(batch) * len(place.members)
                 for connection in place.members:
                     owed.setdefault(connection, []).append(batch)
             if place.rev < feed.newest:
