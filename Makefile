@@ -6,6 +6,9 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+# Tests that run at the same time: one more than the two cores of a small machine, as many wait.
+JOBS ?= 3
+
 export HOST ?= 127.0.0.1
 
 .PHONY: help
@@ -19,11 +22,15 @@ run: .venv/installed ## Set up everything and serve http://localhost:8080
 
 .PHONY: test
 test: .venv/installed-dev chromium ## Set up everything and run all tests
-	@$(BIN)/pytest --cov --cov-report=term $(TESTS)
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile --cov --cov-report=term $(TESTS)
 
 .PHONY: faults
 faults: .venv/installed-dev ## Run the long form of the tests in which something goes wrong
 	@$(BIN)/pytest --long --timeout=600 --durations=0 --durations-min=1 tests/faults $(FAULTS)
+
+.PHONY: matrix
+matrix: .venv/installed-dev ## Run the live tests over all databases, numbers of workers and buses
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile --matrix tests/live $(MATRIX)
 
 .PHONY: lint
 lint: .venv/installed-dev ## Check the style
@@ -39,7 +46,7 @@ bench: .venv/installed-dev ## Measure ByteChat beside others, and write docs/per
 	@$(BIN)/python -m bench --write $(BENCH)
 
 .PHONY: bench-quick
-bench-quick: .venv/installed-dev ## The same in a minute, smaller, writing nothing
+bench-quick: .venv/installed-dev ## The same in two minutes, smaller, writing nothing
 	@$(BIN)/python -m bench --quick $(BENCH)
 
 .PHONY: format

@@ -9,20 +9,20 @@ from typing import Any
 
 from gevent import GreenletExit
 
-from bytechat import logs
+from bytechat import logs, serving
 from bytechat.config import Settings
 
 settings = Settings.from_environ()
 
 wsgi_app = "wsgi:app"
-worker_class = "gevent"
+worker_class = serving.Worker
 workers = settings.web_concurrency
 bind = (
     f"[{settings.host}]:{settings.port}"
     if ":" in settings.host
     else f"{settings.host}:{settings.port}"
 )
-reuse_port = settings.web_concurrency > 1  # the kernel spreads connections over the workers
+reuse_port = False  # the master opens a listener for each worker, and keeps them: serving.py
 backlog = 4096
 worker_connections = settings.worker_connections
 preload_app = False  # the worker patches the standard library before the application is imported
@@ -51,7 +51,7 @@ access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(M)s ms'
 
 
 def on_starting(server: Any) -> None:
-    """Refuse TLS; see to a file descriptor for each connection, if the system lets us.
+    """Refuse TLS; open the port; see to a file descriptor for each connection, if we may.
 
     gunicorn counts HTTP connections; open sockets are ours, and as many again.
     """
@@ -69,6 +69,11 @@ def on_starting(server: Any) -> None:
             soft,
             wanted,
         )
+    serving.prepare(server)
+
+
+pre_fork = serving.share_out
+post_fork = serving.close_others
 
 
 def post_worker_init(worker: Any) -> None:
@@ -76,6 +81,7 @@ def post_worker_init(worker: Any) -> None:
     # The master goes on waiting as set above, but here a slow request must not hold up a stop.
     worker.cfg.set("graceful_timeout", STOP_SECONDS)
     worker.wsgi.extensions["bytechat.runtime"].start()
+    worker.relieve()
     threading.Thread(target=_drain_when_stopped, args=(worker,), daemon=True).start()
     if worker.age == 1:
         near = settings.host in ("127.0.0.1", "0.0.0.0", "::1", "::", "localhost")  # noqa: S104
@@ -86,6 +92,7 @@ def post_worker_init(worker: Any) -> None:
 def _drain_when_stopped(worker: Any) -> None:
     while worker.alive:
         time.sleep(0.05)
+        worker.leave_when_relieved()
     _drain(worker)
 
 

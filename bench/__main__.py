@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.support.databases import Databases
 
-from . import durable, machine, others, report, scenarios
+from . import durable, growth, machine, many, others, report, scenarios
 from .scenarios import Scenario
 from .setting import Bench, Sizes
 from .subjects import DATABASES, ByteChat, Prototype, Subject
@@ -28,7 +28,14 @@ SCENARIOS: dict[str, Scenario] = {
     "ingest": durable.ingest,
     "logins": durable.logins,
     "history": durable.history,
+    "workers": many.workers,
+    "hints": many.hints,
+    "storm": many.storm,
+    "growth": growth.growth,
 }
+
+#: Their figures are on a page of their own.
+WITH_SEVERAL = ("workers", "hints", "storm", "growth")
 
 RIVALS = {rival.name.lower().replace(" ", "-"): rival for rival in others.ALL}
 
@@ -39,12 +46,14 @@ rivals:
 {chr(10).join(f"  {name:16}{rival.about}" for name, rival in RIVALS.items())}
 
 examples:
-  python -m bench --quick                         everything, small, in about a minute
+  python -m bench --quick                         everything, small, in two minutes
   python -m bench room --rivals node-ws           one scenario beside one rival
   python -m bench room crowd --rivals none        ByteChat alone
   python -m bench ingest --databases postgresql   on one database
+  python -m bench {" ".join(WITH_SEVERAL):32} what several workers do
 
-docs/performance.md says what is measured, and how. Rivals are installed into .bench/ on first use.
+docs/performance.md says what is measured, and how; docs/scaling.md has the figures of several
+workers. Rivals are installed into .bench/ on first use.
 """
 
 
@@ -71,10 +80,11 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     )
     add("--clients", type=int, metavar="N", help="clients of the one room (1,000)")
     add("--crowd", type=int, metavar="N", help="clients of the crowd (5,000)")
+    add("--storm-clients", type=int, metavar="N", help="clients of the storm (5,000)")
     add("--history", type=int, metavar="N", help="messages to read in (1,000,000)")
     add("--seconds", type=float, metavar="S", help="of ByteChat's long phases (20)")
     add("--prototype", type=Path, metavar="PATH", help="a prototype.py to measure in the same run")
-    add("--write", action="store_true", help="write docs/performance.md and its chart")
+    add("--write", action="store_true", help="write the figures into docs/ of what was measured")
     add("--json", type=Path, metavar="PATH", help="write all that was measured to this file")
     chosen = parser.parse_args(words)
     chosen.scenarios = chosen.scenarios or list(SCENARIOS)
@@ -96,7 +106,10 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
 def sizes(chosen: argparse.Namespace) -> Sizes:
     """The sizes of this run."""
     found = Sizes().quick() if chosen.quick else Sizes()
-    given = {name: getattr(chosen, name) for name in ("clients", "crowd", "history", "seconds")}
+    given = {
+        name: getattr(chosen, name)
+        for name in ("clients", "crowd", "storm_clients", "history", "seconds")
+    }
     return replace(found, **{name: value for name, value in given.items() if value is not None})
 
 
@@ -117,7 +130,7 @@ def main(words: list[str] | None = None) -> int:
 
     bench = Bench(sizes(chosen), subjects, databases, chosen.databases, say)
     alone = replace(bench, subjects=[subject for subject in subjects if subject.durable])
-    tables: list[Table] = []
+    tables: dict[str, list[Table]] = {}
     failed = False
     try:
         for name in chosen.scenarios:
@@ -128,18 +141,27 @@ def main(words: list[str] | None = None) -> int:
                 traceback.print_exc()
                 failed = True
                 continue
-            tables += found
+            tables[name] = found
             print("\n", *(terminal(table) + "\n" for table in found), sep="\n", flush=True)
     finally:
         databases.close()
     say("done")
     about = machine.described()
+    every = [table for found in tables.values() for table in found]
     if chosen.json:
-        rows = [{**asdict(table), "columns": None} for table in tables]
+        rows = [{**asdict(table), "columns": None} for table in every]
         chosen.json.write_text(json.dumps({"machine": about, "tables": rows}, indent=1))
     if chosen.write:
-        report.write(tables, about)
-    return int(failed or any(not row.values for table in tables for row in table.rows))
+        for page, several in ((report.PAGE, False), (report.SCALING, True)):
+            own = [
+                table
+                for name in tables
+                for table in tables[name]
+                if (name in WITH_SEVERAL) == several
+            ]
+            if own:
+                report.write(own, about, page)
+    return int(failed or any(not row.values for table in every for row in table.rows))
 
 
 if __name__ == "__main__":

@@ -39,24 +39,28 @@ def spec(stand: Stand, layout: Layout, cast: Cast, size: int = TEXT_SIZE) -> Spe
     """The load on this stand, with texts of so many characters."""
     said = text(size)
     return Spec(
-        port=stand.port,
+        ports=stand.ports,
         pids=stand.pids,
         clients=[stand.socket(n, cast.kinds[n], rooms) for n, rooms in enumerate(layout)],
         senders=[Sender(n, room, stand.template(room, said)) for n, room in cast.speakers],
         greeting=stand.greeting,
+        engines=stand.engines,
     )
 
 
 def run(
-    load: Spec, phases: list[Phase], on_begin: Mapping[str, Callable[[], None]] | None = None
+    load: Spec,
+    phases: list[Phase],
+    on_begin: Mapping[str, Callable[[], None]] | None = None,
+    module: str = "bench.load",
 ) -> dict[str, Result]:
     """Results by the names of the phases, and ``connect``. Raises NotMeasured.
 
-    ``on_begin`` has what to do beside the load when a phase begins.
+    ``on_begin`` has what to do beside the load when a phase begins; ``module`` is the load.
     """
     load.phases = phases
     running = subprocess.Popen(
-        [sys.executable, "-m", "bench.load"],
+        [sys.executable, "-m", module],
         cwd=Path(__file__).parents[1],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

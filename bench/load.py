@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -28,8 +29,9 @@ CONNECT_AT_ONCE = 50
 #: Connections from one address; the ports of an address are about 28,000.
 PER_ADDRESS = 20_000
 
-#: Seconds without a byte after which everybody has been greeted.
-QUIET = 0.5
+#: Seconds without a byte after which everybody has been greeted: longer than it takes until the
+#: members of a room have been told of those who came last, at another worker too.
+QUIET = 1.5
 SETTLE_MAX = 15.0
 
 #: Of a stalled reader: it should not be the kernel that keeps what it does not read.
@@ -46,12 +48,14 @@ class Load:
         self._epoll = select.epoll()
         self._by_fd: dict[int, Client] = {}
         self._server = [psutil.Process(pid) for pid in spec.pids]
+        self._engines = {name: psutil.Process(pid) for name, pid in spec.engines.items()}
         self._templates = [wire.Template(sender.template) for sender in spec.senders]
         self._clock = 0
 
     def connect(self) -> dict[str, Any]:
         """Open all sockets; what that cost the server."""
         cpu, memory, began = self.cpu(), self._memory(), time.monotonic()
+        engines = self.engines_cpu()
         waiting: list[tuple[socket.socket, int]] = []
         for number in range(len(self.spec.clients)):
             waiting.append((self._dial(number), number))
@@ -66,6 +70,10 @@ class Load:
             "clients": count,
             "seconds": seconds,
             "cpu_ms_each": (self.cpu() - cpu) * 1e3 / count,
+            "cpu_ms_by_engine": {
+                name: (took - engines[name]) * 1e3 / count
+                for name, took in self.engines_cpu().items()
+            },
             "kib_each": (self._memory() - memory) / 1024 / count,
         }
 
@@ -77,8 +85,9 @@ class Load:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, STALLED_BUFFER)
         if number >= PER_ADDRESS:
             sock.bind((f"127.0.0.{2 + number // PER_ADDRESS}", 0))
-        sock.connect(("127.0.0.1", self.spec.port))
-        sock.sendall(wire.request(self.spec.port, client.path, client.headers))
+        port = self.spec.ports[number % len(self.spec.ports)]
+        sock.connect(("127.0.0.1", port))
+        sock.sendall(wire.request(port, client.path, client.headers))
         return sock
 
     def _greet(self, waiting: list[tuple[socket.socket, int]]) -> None:
@@ -166,23 +175,44 @@ class Load:
         return self._templates[sender].frame(self.stamp(sender))
 
     def cpu(self) -> float:
-        return sum(sum(process.cpu_times()[:2]) for process in self._server)
+        return sum(self.cpu_each())
+
+    def cpu_each(self) -> list[float]:
+        """Seconds of CPU that each of the servers' processes has used."""
+        return [sum(process.cpu_times()[:2]) for process in self._server]
+
+    def engines_cpu(self) -> dict[str, float]:
+        """The same of the engines, each with all its processes."""
+        return {name: family_cpu(root) for name, root in self._engines.items()}
 
     def _memory(self) -> int:
         return sum(process.memory_info().rss for process in self._server)
 
 
+def family_cpu(root: psutil.Process) -> float:
+    """Seconds of CPU of a process, of its children that live, and of those that have ended."""
+    seconds = sum(root.cpu_times()[:4])
+    for child in root.children():
+        with suppress(psutil.NoSuchProcess):  # its seconds are the root's in a moment
+            seconds += sum(child.cpu_times()[:2])
+    return seconds
+
+
 def main() -> None:
     """Read the Spec, connect, run the phases."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_the_limit_of_files()
     spec = Spec.from_json(sys.stdin.read())
     load = Load(spec)
     say(load.connect())
     for phase in spec.phases:
         say({"begins": phase.name})
         say(load.run(phase))
+
+
+def raise_the_limit_of_files() -> None:
+    """As far as the system lets us: a descriptor for each socket."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def say(line: dict[str, Any]) -> None:

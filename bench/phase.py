@@ -45,7 +45,7 @@ class Run:
         load, phase = self._load, self._phase
         usage = resource.getrusage(resource.RUSAGE_SELF)
         self._own = -usage.ru_utime - usage.ru_stime
-        self._server_cpu = -load.cpu()
+        cpu_before, engines_before = load.cpu_each(), load.engines_cpu()
         self._began = now = time.monotonic()
         end = now + phase.seconds
         send = self._keep_window if phase.window else self._keep_rate
@@ -65,7 +65,12 @@ class Run:
                     speaker.flush()
                 if self._complete():
                     break
-        self._server_cpu += load.cpu()
+        self._cpu_each = [
+            after - before for after, before in zip(load.cpu_each(), cpu_before, strict=True)
+        ]
+        self._engines = {
+            name: after - engines_before[name] for name, after in load.engines_cpu().items()
+        }
         usage = resource.getrusage(resource.RUSAGE_SELF)
         self._own += usage.ru_utime + usage.ru_stime
         self._ended = max(self._last, end)
@@ -126,6 +131,12 @@ class Run:
         owed = sum(self._owed(client) for client in self._present)
         deliveries = self._deliveries()
         complete = self._complete()
+
+        def us(cpu: float) -> float | None:
+            """Microseconds for each message that was sent."""
+            return cpu * 1e6 / self._total if self._total else None
+
+        cpu = sum(self._cpu_each)
         seconds = self._ended - self._began
         return {
             "phase": self._phase.name,
@@ -147,8 +158,10 @@ class Run:
             "disorder": sum(client.disorder for client in self._samples),
             "gaps": sum(client.gaps for client in self._samples),
             "closed": sum(client.closed for client in self._present),
-            "cpu_us_each": self._server_cpu * 1e6 / deliveries if deliveries else None,
-            "cpu_share": self._server_cpu / seconds,
+            "cpu_us_each": cpu * 1e6 / deliveries if deliveries else None,
+            "cpu_share": cpu / seconds,
+            "cpu_us_by_worker": [us(seconds_of) for seconds_of in self._cpu_each],
+            "cpu_us_by_engine": {name: us(took) for name, took in self._engines.items()},
             "load_share": self._own / seconds,
         }
 

@@ -47,15 +47,20 @@ class Phase:
 
 @dataclass
 class Spec:
-    """``pids`` are the server's processes, whose CPU and memory are read from the system."""
+    """``ports`` are of one server or of several: clients are spread over them in turn.
 
-    port: int
+    ``pids`` are the servers' processes, whose CPU and memory are read from the system; ``engines``
+    those at the root of what serves them, by name: a database, a bus.
+    """
+
+    ports: list[int]
     pids: list[int]
     clients: list[Socket]
     senders: list[Sender] = field(default_factory=list)
     phases: list[Phase] = field(default_factory=list)
     #: The first frame of every client, if the server's protocol wants one.
     greeting: str = ""
+    engines: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:
         return msgspec.json.encode(asdict(self)).decode()

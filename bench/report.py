@@ -1,4 +1,4 @@
-"""Writes a run's figures into docs/performance.md, between two marks, and its chart beside it."""
+"""Writes a run's figures into a page of docs/, between two marks, and a chart beside it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,39 @@ from .tables import Column, Table, count, markdown, small
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "performance.md"
+#: Has what is measured with several workers.
+SCALING = DOCS / "scaling.md"
 CHART = DOCS / "performance.svg"
 
-BEGIN = "<!-- figures: written by make bench -->"
-END = "<!-- end of figures -->"
+#: Who has written what stands between the marks.
+BY_BENCH = "make bench"
 
 
-def write(tables: list[Table], machine: dict[str, str]) -> None:
+def begin(by: str = BY_BENCH) -> str:
+    """The mark before what this has written; as ``end`` after it, on a line of its own."""
+    return f"<!-- figures: written by {by} -->"
+
+
+def end(by: str = BY_BENCH) -> str:
+    return "<!-- end of figures -->" if by == BY_BENCH else f"<!-- end of {by} -->"
+
+
+def place(page: Path, by: str, text: str) -> None:
+    """Put this between its marks; the words around them stay."""
+    before, _, rest = page.read_text().partition(begin(by))
+    _, _, after = rest.partition(end(by))
+    page.write_text(f"{before}{begin(by)}\n\n{text}\n{end(by)}{after}")
+
+
+def placed(page: Path, by: str) -> str:
+    """What stands between the marks."""
+    _, _, rest = page.read_text().partition(f"{begin(by)}\n\n")
+    return rest.partition(f"\n{end(by)}")[0]
+
+
+def write(tables: list[Table], machine: dict[str, str], page: Path) -> None:
     """Replace the figures on the page; the words around them stay."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{figures(tables, machine)}\n{END}{after}")
+    place(page, BY_BENCH, figures(tables, machine))
     if panels := charted(tables):
         CHART.write_text(svg(panels))
 

@@ -39,6 +39,8 @@ class Sizes:
     stalled: int = 10
     pairs: int = 500
     rooms: int = 100
+    #: People in a reconnect storm.
+    storm_clients: int = 5000
 
     def quick(self) -> Self:
         """Enough to show that it works, and not much more."""
@@ -55,6 +57,7 @@ class Sizes:
             stall=2,
             logins=8,
             pairs=50,
+            storm_clients=300,
         )
 
 

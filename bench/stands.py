@@ -52,6 +52,14 @@ class Stand:
     #: The people of a server that has accounts, to sign in as.
     names: list[str] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
+    #: Where further workers listen: a client may go to any of them.
+    other_ports: list[int] = field(default_factory=list)
+    #: The processes at the root of what the server relies on, by name.
+    engines: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def ports(self) -> list[int]:
+        return [self.port, *self.other_ports]
 
     def socket(self, number: int, kind: str, rooms: Sequence[str]) -> Socket:
         path, headers = self.handshake(number)

@@ -12,7 +12,8 @@ from typing import Protocol
 
 from tests.support.databases import Databases
 
-from . import worlds
+from . import engines, worlds
+from .engines import Valkey
 from .stands import Layout, Stand, free_port, process
 
 DATABASES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
@@ -46,10 +47,15 @@ class ByteChat:
 
     kind: str
     databases: Databases
+    workers: int = 1
+    #: A Valkey for the bus, if it is not to be the database's own.
+    bus: Valkey | None = None
+    #: What the tables call it, where ByteChat is compared with itself.
+    label: str = ""
 
     @property
     def name(self) -> str:
-        return f"ByteChat, {DATABASES[self.kind]}"
+        return self.label or f"ByteChat, {DATABASES[self.kind]}"
 
     durable = gathers = True
     one_room = False
@@ -61,7 +67,14 @@ class ByteChat:
         world = worlds.build(self.databases.fresh(self.kind), layout, rounds=rounds)
         if history:
             worlds.write_history(world, history)
-        with worlds.bytechat(world, BCRYPT_ROUNDS=str(rounds), **settings) as stand:
+        if self.bus:
+            settings["BUS_URL"] = self.bus.url
+        given = {"BCRYPT_ROUNDS": str(rounds), **settings}
+        with worlds.bytechat(world, self.workers, **given) as stand:
+            if self.kind == "postgresql":
+                stand.engines["PostgreSQL"] = engines.postgresql_pid(self.databases)
+            if self.bus:
+                stand.engines["Valkey"] = self.bus.pid
             yield stand
 
 

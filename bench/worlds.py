@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import bcrypt
 from sqlalchemy import Connection, Table, func, insert, literal, select, update
@@ -59,13 +60,12 @@ def build(url: str, layout: Layout, *, rounds: int = 4) -> World:
     with app.app_context():
         first = accounts.register("first", PASSWORD, password_min=6, rounds=4)
         expires_at = now() + timedelta(days=1)
-        accounts.open_session(first, expires_at)
+        tokens.open_session(first.id, expires_at)
         with transaction() as connection:
             _people(connection, world, len(layout), rounds)
             sessions = _sign_in(connection, world, expires_at)
             _rooms(connection, world, layout)
-        ids = sessions.items()
-        world.tokens = [tokens.issue(user, session, expires_at) for user, session in ids]
+        world.tokens = [tokens.issue(*session, expires_at) for session in sessions]
         db.engine.dispose()
     return world
 
@@ -84,18 +84,24 @@ def _people(connection: Connection, world: World, count: int, rounds: int) -> No
     connection.execute(insert(User), [{**one, "username": name} for name in world.names])
 
 
-def _sign_in(connection: Connection, world: World, expires_at: datetime) -> dict[int, int]:
-    """A session for each; session ids by user ids, in the order of the people."""
+def _sign_in(
+    connection: Connection, world: World, expires_at: datetime
+) -> list[tuple[int, int, str]]:
+    """A session for each, in the order of the people: the user's id, its own, and its token's."""
     one = {**_row(connection, UserSession), "expires_at": expires_at}
     users = connection.scalars(
         select(User.id).where(User.username.in_(world.names)).order_by(User.username)
     ).all()
-    connection.execute(insert(UserSession), [{**one, "user_id": user} for user in users])
-    rows = connection.execute(
-        select(UserSession.user_id, UserSession.id).where(UserSession.user_id.in_(users))
+    connection.execute(
+        insert(UserSession), [{**one, "user_id": user, "jti": str(uuid4())} for user in users]
     )
-    sessions = {row.user_id: row.id for row in rows}
-    return {user: sessions[user] for user in users}
+    rows = connection.execute(
+        select(UserSession.user_id, UserSession.id, UserSession.jti).where(
+            UserSession.user_id.in_(users)
+        )
+    )
+    sessions = {row.user_id: (row.user_id, row.id, str(row.jti)) for row in rows}
+    return [sessions[user] for user in users]
 
 
 def _rooms(connection: Connection, world: World, layout: Layout) -> None:
@@ -146,9 +152,11 @@ def write_history(world: World, count: int) -> None:
 
 
 @contextmanager
-def bytechat(world: World, **changed: str) -> Iterator[Stand]:
-    """ByteChat on this world, as ``make run`` starts it, but for UNLIMITED."""
-    port = free_port()
+def bytechat(world: World, workers: int = 1, **changed: str) -> Iterator[Stand]:
+    """ByteChat on this world, as ``make run`` starts it, but for UNLIMITED.
+
+    Each worker is a server of its own, as on so many machines: the load then decides who is where.
+    """
     environ = {
         **os.environ,
         **UNLIMITED,
@@ -156,15 +164,22 @@ def bytechat(world: World, **changed: str) -> Iterator[Stand]:
         "JWT_SECRET_KEY": SECRET,
         "WEB_CONCURRENCY": "1",
         "HOST": "127.0.0.1",
-        "PORT": str(port),
         **changed,
     }
     command = [sys.executable, "-m", "gunicorn"]
     probe = f"/ws?token={world.tokens[0]}"
-    with process(command, port, probe, ROOT, environ) as pids:
+    ports = [free_port() for _ in range(workers)]
+    with ExitStack() as servers:
+        pids = [
+            servers.enter_context(
+                process(command, port, probe, ROOT, {**environ, "PORT": str(port)})
+            )
+            for port in ports
+        ]
         yield Stand(
-            port,
-            pids,
+            ports[0],
+            [pid for each in pids for pid in each],
+            other_ports=ports[1:],
             handshake=lambda n: ("/ws", f"Authorization: Bearer {world.tokens[n]}\r\n"),
             names=world.names,
             tokens=world.tokens,

@@ -22,7 +22,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from flask import Flask
     from werkzeug.middleware.proxy_fix import ProxyFix
 
-    from . import auth, chat, config, errors, extensions, operations, security, storage, web
+    from . import auth, chat, cli, config, errors, extensions, operations, security, storage, web
 
     settings = settings or config.Settings.from_environ()
     app = Flask(__name__, static_folder=None)
@@ -38,6 +38,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     auth.init_app(app)
     chat.init_app(app, settings)
     app.register_blueprint(web.blueprint)
+    app.cli.add_command(cli.users)
 
     if hops := settings.trusted_proxies:
         # A forwarded address or scheme is believed only from as many proxies as were declared.

@@ -58,6 +58,9 @@ spec = SpecTree(
     ],
 )
 
+#: The operations that answer in plain text, which spectree does not know.
+_plain: set[str] = set()
+
 View = Callable[..., Any]
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -68,6 +71,7 @@ def endpoint(
     public: bool = False,
     body: type[msgspec.Struct] | None = None,
     query: type[msgspec.Struct] | None = None,
+    text: bool = False,
     tag: str,
 ) -> Callable[[View], View]:
     """Describe and check an endpoint.
@@ -75,7 +79,7 @@ def endpoint(
     The view gets the decoded ``body`` and ``query`` as keywords and returns a Struct, or
     ``(Struct, status)``. Unless it is ``public``, the caller must have a valid token; that is
     checked before anything that was sent is read. ``answers`` are the Structs by status; the
-    errors that the check itself gives are added.
+    errors that the check itself gives are added. With ``text`` an answer is plain text.
     """
     errors = [500]
     errors += [] if public else [401, 503]
@@ -95,6 +99,8 @@ def endpoint(
                 arguments["query"] = _read_query(query)
             return view(**arguments)
 
+        if text:
+            _plain.add(view.__name__)
         documented: View = spec.validate(
             json=body,
             query=query,
@@ -111,10 +117,13 @@ def endpoint(
 
 
 def description() -> dict[str, Any]:
-    """The OpenAPI of all endpoints; spectree does not know that errors have a type of their own."""
+    """The OpenAPI of all endpoints; spectree knows no type but JSON's, and errors have one."""
     openapi: dict[str, Any] = spec.spec
     for path in openapi["paths"].values():
         for operation in path.values():
+            if operation["operationId"] in _plain:
+                plain = {"text/plain": {"schema": {"type": "string"}}}
+                operation["responses"]["200"]["content"] = plain
             for status, answer in operation["responses"].items():
                 if status >= "400" and (content := answer["content"].pop("application/json", None)):
                     answer["content"][PROBLEM_TYPE] = content

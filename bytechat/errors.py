@@ -81,6 +81,16 @@ class InvalidCredentials(ApiError):
     status, code, title = 401, "invalid_credentials", "The name or the password is wrong"
 
 
+class AccountDisabled(ApiError):
+    status, code, title = 403, "account_disabled", "This account is disabled"
+
+
+class TokenDisabled(AccountDisabled):
+    """The same about a token: what does not prove who one is has the status 401."""
+
+    status = 401
+
+
 class ForbiddenOrigin(ApiError):
     status, code, title = 403, "forbidden_origin", "Pages of this origin may not open sockets here"
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -63,16 +64,23 @@ class User(Base):
     display_name: Mapped[str] = mapped_column(String(64))
     password_hash: Mapped[str | None] = mapped_column(String(60))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    #: Since when an administrator has shut the account out; None if nobody has.
+    disabled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class UserSession(Base):
-    """Where an account is signed in. Tokens come and go within it; they have its id as ``sid``."""
+    """Where an account is signed in. Tokens come and go within it; they have its id as ``sid``.
+
+    A token works no longer than its session's row is there.
+    """
 
     __tablename__ = "sessions"
     __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    #: Of its token now, by which open sockets are found; None if it is older than the column.
+    jti: Mapped[str | None] = mapped_column(String(36))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
 
@@ -84,6 +92,8 @@ class RevokedToken(Base):
 
     jti: Mapped[str] = mapped_column(String(36), primary_key=True)
     revoked_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    #: Whether its account was disabled: its sockets are closed with another code then.
+    disabled: Mapped[bool] = mapped_column(server_default=false())
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
 
 

@@ -1,4 +1,4 @@
-"""For those who run ByteChat and those who write clients: health, the OpenAPI and its page."""
+"""For those who run ByteChat and those who write clients: health, figures, the OpenAPI."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from offapi import OpenAPITemplate
 from sqlalchemy import text
 
+from . import metrics
 from .api import description, encode, endpoint
 from .bus import BusDown
 from .chat.runtime import current_runtime
@@ -47,6 +48,13 @@ def readyz() -> ResponseReturnValue:
     except BusDown:
         raise Unavailable("The bus between workers does not answer.", retry_after=2) from None
     return encode(Health("ok"))
+
+
+@blueprint.get("/metrics")
+@endpoint(public=True, answers={200: None}, text=True, tag="operations")
+def figures() -> ResponseReturnValue:
+    """This worker's figures for Prometheus; how many sockets the others have, too."""
+    return Response(metrics.exposition(current_runtime()), content_type=metrics.CONTENT_TYPE)
 
 
 @blueprint.get("/openapi.json")

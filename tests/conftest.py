@@ -27,6 +27,7 @@ MakeApp = Callable[..., Flask]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--matrix", action="store_true", help="tests/live over all deployments")
     parser.addoption("--long", action="store_true", help="the long form of tests/faults")
     parser.addoption("--seed", type=int, default=1, help="what goes wrong when in tests/faults")
 

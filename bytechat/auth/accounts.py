@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from secrets import choice
 
-from sqlalchemy import Connection, delete, exists, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from ..errors import Invalid, InvalidCredentials, UsernameTaken
+from ..errors import Invalid, InvalidCredentials, NotFound, UsernameTaken
 from ..models import LOBBY, Member, Message, Room, User, UserSession, now
 from ..storage import reading, transaction
-from . import names, passwords
+from . import names, passwords, tokens
 from .schemas import Account, Profile
 
 _silent_guests = delete(User).where(
@@ -51,7 +51,8 @@ def register(username: str, password: str, *, password_min: int, rounds: int) ->
 def check_credentials(username: str, password: str, *, rounds: int) -> Account:
     """The account of this name and password. Raises InvalidCredentials, TooBusy.
 
-    A name or password that could never have been registered is wrong like any other.
+    A name or password that could never have been registered is wrong like any other. Whether the
+    account is disabled is asked later, when it opens a session: only who has the password is told.
     """
     try:
         name = names.username_form(username)
@@ -68,14 +69,28 @@ def check_credentials(username: str, password: str, *, rounds: int) -> Account:
     return Account(user.id, user.username)
 
 
-def open_session(account: Account, expires_at: datetime) -> int:
-    """Note that the account is signed in; returns the session's id."""
+def disable(username: str) -> int:
+    """Shut an account out, and end its sessions; returns how many. Raises Invalid, NotFound."""
     with transaction() as db:
-        session_id: int = db.scalars(
-            insert(UserSession).returning(UserSession.id),
-            {"user_id": account.id, "created_at": now(), "expires_at": expires_at},
-        ).one()
-        return session_id
+        user_id = _mark(db, username, func.coalesce(User.disabled_at, now()))
+        ended = tokens.end_sessions(db, UserSession.user_id == user_id, disabled=True)
+    tokens.announce(ended.jtis, disabled=True)
+    return ended.sessions
+
+
+def enable(username: str) -> None:
+    """Let a disabled account sign in again. Raises Invalid, NotFound."""
+    with transaction() as db:
+        _mark(db, username, None)
+
+
+def _mark(db: Connection, username: str, disabled_at: ColumnElement[datetime | None] | None) -> int:
+    """Change since when the account is disabled; its id."""
+    named = update(User).where(User.username == names.username_form(username))
+    user_id: int | None = db.scalar(named.values(disabled_at=disabled_at).returning(User.id))
+    if user_id is None:
+        raise NotFound("There is no account of this name.")
+    return user_id
 
 
 def profile(user_id: int) -> Profile | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from functools import cache
 from threading import Semaphore
@@ -18,6 +19,7 @@ QUEUE = 16
 T = TypeVar("T")
 
 _places = Semaphore(QUEUE)
+_under_way: deque[None] = deque()  # one for each place that is taken
 
 
 def hashed(password: bytes, rounds: int) -> str:
@@ -37,13 +39,20 @@ def matches(password: bytes, password_hash: str | None, rounds: int) -> bool:
     return _natively(lambda: bcrypt.checkpw(password, password_hash.encode()))
 
 
+def waiting() -> int:
+    """Hashes that are made or wait for it."""
+    return len(_under_way)
+
+
 def _natively(work: Callable[[], T]) -> T:
     if not _places.acquire(blocking=False):
         raise TooBusy("Too many people are signing in; try again in a moment.", retry_after=2)
+    _under_way.append(None)
     try:
         result: T = _thread().apply(work)
         return result
     finally:
+        _under_way.pop()
         _places.release()
 
 

@@ -49,7 +49,7 @@ def register(body: Credentials) -> ResponseReturnValue:
 @endpoint(
     public=True,
     body=LoginRequest,
-    answers={200: LoggedIn, 401: Problem, 429: Problem},
+    answers={200: LoggedIn, 401: Problem, 403: Problem, 429: Problem},
     tag="accounts",
 )
 def login(body: LoginRequest) -> ResponseReturnValue:
@@ -64,8 +64,7 @@ def login(body: LoginRequest) -> ResponseReturnValue:
     )
     lifetime = timedelta(hours=settings.token_hours)
     expires_at = now() + lifetime
-    session_id = accounts.open_session(account, expires_at)
-    token = tokens.issue(account.id, session_id, expires_at)
+    token = tokens.open_session(account.id, expires_at)
     answer = LoggedIn(expires_in=int(lifetime.total_seconds()), user=account)
     if body.session == "token":
         answer.token = token
@@ -90,7 +89,21 @@ def profile() -> ResponseReturnValue:
 def logout() -> ResponseReturnValue:
     """Sign out: the token stops working, and its open sockets are closed with 4401."""
     tokens.revoke(get_jwt())
-    response = make_response(encode(LoggedOut(revoked=1)))
+    return _signed_out(1)
+
+
+@blueprint.post("/logout/all")
+@endpoint(answers={200: LoggedOut}, tag="accounts")
+def logout_all() -> ResponseReturnValue:
+    """Sign out everywhere: as `POST /logout`, for all tokens of the account, this one included.
+
+    `revoked` is how many sign-ins have ended.
+    """
+    return _signed_out(tokens.revoke_all(get_jwt()))
+
+
+def _signed_out(revoked: int) -> Response:
+    response = make_response(encode(LoggedOut(revoked)))
     unset_access_cookies(response)
     return response
 

@@ -86,10 +86,17 @@ class Bus:
         self._ring = Event()
         self._closed = False
         self._broken = False  # whether there is no line, after one has failed
+        #: Payloads, since the start; and lines that stood after one had failed.
+        self.sent = self.received = self.reconnects = 0
 
     @property
     def name(self) -> str:
         return self._engine.name
+
+    @property
+    def up(self) -> bool:
+        """Whether the line stands, as far as is known; ``check`` asks."""
+        return not self._broken
 
     @property
     def alone(self) -> bool:
@@ -110,6 +117,15 @@ class Bus:
         """Send this to whoever follows the topic, if all goes well."""
         self._outgoing.append((topic, payload))
         self._ring.set()
+
+    def flush(self) -> None:
+        """Send what waits, here and now: for a process that is soon over. Raises if that fails."""
+        while self._outgoing:
+            batch: list[tuple[str, bytes]] = []
+            while self._outgoing and len(batch) < BATCH:
+                batch.append(self._outgoing.popleft())
+            self._engine.send(batch)
+            self.sent += len(batch)
 
     def follow(self, topic: str) -> None:
         """Hear what is sent to this topic from now on; ``restored`` says when."""
@@ -158,11 +174,8 @@ class Bus:
     def _send_step(self) -> None:
         self._ring.wait()
         self._ring.clear()
-        while self._outgoing and not self._closed:
-            batch: list[tuple[str, bytes]] = []
-            while self._outgoing and len(batch) < BATCH:
-                batch.append(self._outgoing.popleft())
-            self._engine.send(batch)
+        if not self._closed:
+            self.flush()
 
     def _listen_step(self) -> None:
         try:
@@ -177,9 +190,11 @@ class Bus:
                 if topics != followed:
                     line.follow(topics)
                     followed = topics
+                    self.reconnects += self._broken
                     self._broken = False
                     self._restored()
                 for payload in line.hear():
+                    self.received += 1
                     self._hear(payload)
         finally:
             self._broken = True

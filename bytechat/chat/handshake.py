@@ -13,12 +13,7 @@ from flask_jwt_extended import verify_jwt_in_request
 from ..auth import accounts
 from ..auth.schemas import Account
 from ..config import Settings
-from ..errors import (
-    BadHandshake,
-    ForbiddenOrigin,
-    TokenRevoked,
-    UpgradeRequired,
-)
+from ..errors import BadHandshake, ForbiddenOrigin, UpgradeRequired
 from ..storage import reading
 from . import rooms
 from .rooms import Crowds
@@ -45,7 +40,7 @@ class Admission:
 def check(settings: Settings, crowds: Crowds) -> Admission:
     """Decide on this request's wish for a socket.
 
-    Raises BadHandshake, UpgradeRequired, ForbiddenOrigin, TokenRevoked,
+    Raises BadHandshake, UpgradeRequired, ForbiddenOrigin, TokenRevoked, TokenDisabled,
     and what flask-jwt-extended raises for a token that is missing or bad.
     """
     _check_headers()
@@ -53,16 +48,15 @@ def check(settings: Settings, crowds: Crowds) -> Admission:
     verified = verify_jwt_in_request(
         optional=settings.guests and not _has_credentials(),
         locations=["headers", "query_string", "cookies"],
-        skip_revocation_check=True,  # the blocklist is asked below, in the one statement
+        skip_revocation_check=True,  # that is asked below, in the one statement
     )
     if verified is None:
         return _admit_guest(settings)
     _header, claims = verified
+    jti, session_id = claims["jti"], claims["sid"]
     with reading() as db:
-        found = rooms.admitted_by(db, int(claims["sub"]), claims["jti"], crowds)
-    if found is None:
-        raise TokenRevoked
-    return Admission(*found, token=claims["jti"], session=claims["sid"], expires_at=claims["exp"])
+        found = rooms.admitted_by(db, int(claims["sub"]), session_id, jti, crowds)
+    return Admission(*found, token=jti, session=session_id, expires_at=claims["exp"])
 
 
 def _has_credentials() -> bool:

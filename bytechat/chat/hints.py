@@ -39,10 +39,11 @@ class Typing(msgspec.Struct, tag="typing"):
 
 
 class Revoked(msgspec.Struct, tag="revoked"):
-    """Tokens, by their ``jti``, that have stopped working."""
+    """Tokens, by their ``jti``, that have stopped working; maybe as their account is disabled."""
 
     worker: str
     tokens: list[str]
+    disabled: bool = False
 
 
 class Change(msgspec.Struct, frozen=True):

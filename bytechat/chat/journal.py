@@ -42,9 +42,16 @@ class Journal:
         self._lock = Lock()
         self._ring = Event()
         self._taken_in = self._dealt_with = 0  # posts, since the start
+        #: New messages, since the start.
+        self.committed = 0
         # Whoever waits for posts to be dealt with has an event of their own: gevent may wake the
         # waiters of a new round of set(), clear(), wait() by the last one's set().
         self._flushes: list[tuple[int, Event]] = []
+
+    @property
+    def waiting(self) -> int:
+        """Posts that wait to be written."""
+        return len(self._waiting)
 
     def submit(self, post: Post) -> None:
         """Queue a post. Raises TooBusy when too many are waiting."""
@@ -131,5 +138,6 @@ class Journal:
                 sender(own)
             except Exception:
                 log.exception("a sender could not be told")
+        self.committed += len(written.new)
         if written.new:
             self._publish(written.new)

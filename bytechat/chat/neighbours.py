@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Iterable
 from datetime import timedelta
+from itertools import islice
 from threading import Event
 from time import monotonic
 
@@ -44,6 +45,9 @@ BEAT_SECONDS = 2.0
 #: So few who come or go are told one by one, and then nobody is told of themselves.
 FEW = 16
 
+#: Tokens of one hint: they have 36 characters, and a hint has room for 7,900.
+TOKENS_AT_ONCE = 100
+
 #: More than the clocks of two machines are apart.
 CLOCK_SKEW = timedelta(seconds=60)
 
@@ -57,6 +61,9 @@ class Neighbours:
         self.bus = Bus(engine, self._receive, self.look)
         #: How many sockets each living worker has.
         self.sockets: dict[str, int] = {}
+        #: How many sweeps have succeeded, and the seconds that they took.
+        self.sweeps = 0
+        self.sweep_seconds = 0.0
         self._app = app
         self._hub = hub
         self._shared = shared
@@ -83,10 +90,12 @@ class Neighbours:
         for hint in hints.news(self.worker, committed, self.bus.payload_max):
             self.bus.publish(hints.topic(hint.room), hints.encode(hint))
 
-    def tell_revoked(self, jtis: Iterable[str]) -> None:
+    def tell_revoked(self, jtis: Iterable[str], *, disabled: bool) -> None:
         """These tokens are on the blocklist."""
         if not self.bus.alone:
-            self.bus.publish(ALL, hints.encode(hints.Revoked(self.worker, list(jtis))))
+            some = iter(jtis)
+            while part := list(islice(some, TOKENS_AT_ONCE)):
+                self.bus.publish(ALL, hints.encode(hints.Revoked(self.worker, part, disabled)))
 
     def tell_typing(self, room: int, user: Account) -> None:
         """Show the room that somebody is writing, here and there. Nothing remembers it."""
@@ -113,17 +122,21 @@ class Neighbours:
         elif isinstance(hint, hints.Typing):
             self._show_typing(hint.room, hint.user)
         elif isinstance(hint, hints.Revoked):
-            self.close_tokens(set(hint.tokens))
+            self.close_tokens(set(hint.tokens), disabled=hint.disabled)
         elif hint.changes and self.presence.follows(hint.worker, hint.version):
             self.presence.learn(hint.worker, hint.version, hint.changes)
         else:
             self.look()
 
-    def close_tokens(self, revoked: set[str]) -> None:
-        """Close the sockets of these tokens (their ``jti``)."""
+    def close_tokens(self, jtis: set[str], *, disabled: bool) -> None:
+        """Close the sockets of these tokens; ``disabled`` is whether their accounts are."""
+        if not jtis:
+            return
+        code = Code.ACCOUNT_DISABLED if disabled else Code.TOKEN_ENDED
+        reason = "the account is disabled" if disabled else "signed out"
         for connection in self._hub.connections():
-            if connection.token in revoked:
-                connection.close(Code.TOKEN_ENDED, "signed out")
+            if connection.token in jtis:
+                connection.close(code, reason)
 
     def _show_typing(self, room: int, user: Account) -> None:
         self._hub.whisper([room], frames.encode(frames.Typing(room, user)), besides=user.id)
@@ -138,6 +151,8 @@ class Neighbours:
         self._swept_at = monotonic()
         with self._app.app_context():
             self.sweep()
+        self.sweeps += 1
+        self.sweep_seconds += monotonic() - self._swept_at
 
     def sweep(self) -> None:
         """Learn from the database what other workers have done.
@@ -149,7 +164,8 @@ class Neighbours:
         if len(self._hub):
             with reading() as db:
                 self._hub.compare(rooms.heads(db, self._hub.rooms()))
-            self.close_tokens(tokens.revoked_since(self._revoked_since))
+            for disabled, jtis in tokens.revoked_since(self._revoked_since).items():
+                self.close_tokens(jtis, disabled=disabled)
         # Not before all of it has succeeded: an outage must not hide what was revoked during it.
         self._revoked_since = began - CLOCK_SKEW
         if self._shared:

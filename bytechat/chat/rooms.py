@@ -5,11 +5,12 @@ from __future__ import annotations
 from time import monotonic
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, case, exists, func, select
+from sqlalchemy import Connection, bindparam, case, func, select
 
+from ..auth import tokens
 from ..auth.schemas import Account
 from ..errors import NotFound
-from ..models import LOBBY, Member, RevokedToken, Room, User
+from ..models import LOBBY, Member, Room, User
 from . import schemas
 
 # Counted, not stored: a stored number drifts.
@@ -26,7 +27,7 @@ _room = (Room.id, Room.name, Room.kind, Room.topic, Room.head)
 _user_and_rooms = (
     select(
         User.username,
-        exists().where(RevokedToken.jti == bindparam("jti")).label("revoked"),
+        *tokens.STANDING,
         *_room,
         case((Room.id.in_(bindparam("crowds", expanding=True)), None), else_=_members),
     )
@@ -68,16 +69,18 @@ class Crowds:
 
 
 def admitted_by(
-    db: Connection, user_id: int, jti: str, crowds: Crowds
-) -> tuple[Account, list[schemas.Room]] | None:
-    """The user and the rooms that they are in; None if the token is revoked or the user is gone."""
+    db: Connection, user_id: int, session_id: int, jti: str, crowds: Crowds
+) -> tuple[Account, list[schemas.Room]]:
+    """The user of this token, and the rooms that they are in.
+
+    Raises TokenRevoked, also if the user is gone, and TokenDisabled.
+    """
     known = crowds.fresh()
-    asked = {"user_id": user_id, "jti": jti, "crowds": list(known)}
+    asked = {"user_id": user_id, "sid": session_id, "jti": jti, "crowds": list(known)}
     rows = db.execute(_user_and_rooms, asked).all()
-    if not rows or rows[0].revoked:
-        return None
+    tokens.check(rows[0] if rows else None)
     joined = []
-    for _, _, room_id, *about, members in rows:
+    for _, _, _, room_id, *about, members in rows:
         if room_id is None:
             break  # a user who is in no room has one row all the same
         if members is not None:

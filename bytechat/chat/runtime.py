@@ -89,6 +89,11 @@ class Runtime:
         for name, step in steps.items():
             Thread(target=_for_ever, args=(name, step), name=name, daemon=True).start()
 
+    @property
+    def seats_left(self) -> int:
+        """How many more sockets there can be."""
+        return self.settings.max_sockets - self._seats
+
     def take_seat(self) -> None:
         """Make room for a socket. Raises Unavailable when there is none, or when it would not last.
 
@@ -166,15 +171,15 @@ def _for_ever(name: str, step: Callable[[], None]) -> None:
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Make the application's runtime, which closes the sockets of a token that is revoked here."""
+    """Make the application's runtime, which closes the sockets of tokens that are revoked here."""
     with app.app_context():
         engine = engine_for(settings.bus_url, db.engine, _installation(app))
     runtime = Runtime(app, settings, engine)
     app.extensions["bytechat.runtime"] = runtime
 
-    def close_sockets(_app: Flask, jti: str) -> None:
-        runtime.neighbours.close_tokens({jti})
-        runtime.neighbours.tell_revoked([jti])
+    def close_sockets(_app: Flask, jtis: set[str], *, disabled: bool) -> None:
+        runtime.neighbours.close_tokens(jtis, disabled=disabled)
+        runtime.neighbours.tell_revoked(jtis, disabled=disabled)
 
     tokens.token_revoked.connect(close_sockets, app, weak=False)
 

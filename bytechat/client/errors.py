@@ -67,7 +67,7 @@ class SignInAgain(GaveUp):
 
 
 class Forbidden(GaveUp):
-    """The account is disabled, or may not be here (4403, HTTP 403)."""
+    """The account is disabled, or may not be here (4403, HTTP 403, or the code says so)."""
 
 
 class ClientBug(GaveUp):

@@ -26,6 +26,9 @@ FATAL: dict[int, type[GaveUp]] = {
     426: ClientBug,
 }
 
+#: As 4403 over HTTP: such a token has the status 401, but to sign in again would not help.
+ACCOUNT_DISABLED = "account_disabled"
+
 #: Seconds to stay away at least.
 AT_LEAST = {4400: 60.0, 4429: 5.0}
 
@@ -98,7 +101,7 @@ def _refused(error: InvalidStatus) -> End:
     except msgspec.DecodeError:
         problem = Problem()
     end = End(f"HTTP {status}" + (f", {problem.code}" if problem.code else ""), status)
-    if fatal := FATAL.get(status):
+    if fatal := Forbidden if problem.code == ACCOUNT_DISABLED else FATAL.get(status):
         detail = f"The server answered {end.reason}. {problem.detail}".strip()
         end.fatal = fatal(detail, status=status, code=problem.code)
     seconds = error.response.headers.get("Retry-After", "")

@@ -253,7 +253,7 @@ def test_an_account_that_is_gone_is_signed_out(
     with app.app_context(), transaction() as connection:
         connection.execute(delete(User))
     problem(client.get("/profile", headers=alice), 401, "token_revoked")
-    problem(client.get("/rooms/lobby/messages", headers=alice), 404, "not_found")
+    problem(client.get("/rooms/lobby/messages", headers=alice), 401, "token_revoked")
 
 
 # Guests, who have no password and are gone with their sockets.

@@ -92,6 +92,47 @@ def test_messages_are_kept_when_replies_go_and_come(
         assert [tuple(row) for row in kept] == [(1, "why?", None), (2, "because", None)]
 
 
+def test_accounts_and_all_of_theirs_are_kept_when_ends_of_sessions_go_and_come(
+    databases: Databases, kind: str, connect: MakeEngine
+) -> None:
+    url = databases.fresh(kind)
+    engine = connect(url)
+    day = "'2026-01-01'"
+    user = "INSERT INTO users (id, username, display_name, created_at) VALUES"
+    member = "INSERT INTO members (room_id, user_id, role, joined_at) VALUES"
+    session = "INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES"
+    revoked = "INSERT INTO revoked_tokens (jti, revoked_at, expires_at) VALUES"
+    with engine.begin() as connection:
+        for statement in (
+            f"{user} (1, 'alice', 'alice', {day})",
+            f"{member} (1, 1, 'member', {day})",
+            f"{session} (1, 1, {day}, {day})",
+            f"{revoked} ('first', {day}, {day})",
+            f"UPDATE users SET disabled_at = {day}",
+            "UPDATE sessions SET jti = 'second'",
+            "UPDATE revoked_tokens SET disabled = (1 = 1)",
+        ):
+            connection.execute(text(statement))
+    migrate(url, "downgrade", "0002")
+    migrate(url, "upgrade")
+    with engine.begin() as connection:
+        # As workers of the version before go on writing.
+        connection.execute(text(f"{session} (2, 1, {day}, {day})"))
+        connection.execute(text(f"{revoked} ('third', {day}, {day})"))
+    found = {
+        "SELECT username, disabled_at FROM users": [("alice", None)],
+        "SELECT room_id, user_id FROM members": [(1, 1)],
+        "SELECT id, jti FROM sessions ORDER BY id": [(1, None), (2, None)],
+        "SELECT jti, disabled FROM revoked_tokens ORDER BY jti": [("first", 0), ("third", 0)],
+    }
+    with engine.connect() as connection:
+        for question, rows in found.items():
+            assert [tuple(row) for row in connection.execute(text(question))] == rows
+        if kind == "sqlite":
+            sql = "SELECT sql FROM sqlite_master WHERE name IN ('users', 'sessions')"
+            assert all("AUTOINCREMENT" in made for made in connection.scalars(text(sql)))
+
+
 def test_the_models_are_what_the_migrations_make(databases: Databases, kind: str) -> None:
     url = databases.fresh(kind)
     before = set(VERSIONS.glob("*.py"))

@@ -282,7 +282,7 @@ def test_typing_is_shown_on_the_other_worker_but_not_to_oneself(
 
 def test_a_worker_does_not_act_on_its_own_hints(one: Colleague) -> None:
     bob = one.socket(BOB)
-    one.mind.tell_revoked(["token of bob"])
+    one.mind.tell_revoked({"token of bob"}, disabled=False)
     one.hear(one.sent())
     assert bob.done == []
 
@@ -295,7 +295,7 @@ def test_a_token_that_was_revoked_elsewhere_closes_its_sockets(
     row = {"revoked_at": now(), "expires_at": now() + timedelta(hours=1)}
     in_the_database(one, insert(RevokedToken).values(jti=alice.token, **row))
     with one.app.app_context():
-        tokens.token_revoked.send(one.app, jti=alice.token)
+        tokens.token_revoked.send(one.app, jtis={alice.token}, disabled=False)
     if way == "bus":
         other.hear(one.sent())
     else:

@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import event
 
 from bytechat.chat import rooms
+from bytechat.errors import TokenRevoked
 from bytechat.extensions import db
 from bytechat.storage import reading
 
@@ -16,9 +17,7 @@ from ..conftest import sign_in
 
 def members(app: Flask, crowds: rooms.Crowds) -> int:
     with app.app_context(), reading() as connection:
-        found = rooms.admitted_by(connection, 1, "jti", crowds)
-    assert found is not None
-    account, (lobby,) = found
+        account, (lobby,) = rooms.admitted_by(connection, 1, 1, "jti", crowds)
     assert (account.username, lobby.name) == ("alice", "lobby")
     return lobby.members
 
@@ -52,10 +51,10 @@ def test_who_is_in_no_room_is_let_in_all_the_same(app: Flask, client: FlaskClien
     with app.app_context(), db.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM members")
     with app.app_context(), reading() as connection:
-        found = rooms.admitted_by(connection, 1, "jti", rooms.Crowds())
-        assert found is not None
-        assert (found[0].username, found[1]) == ("alice", [])
-        assert rooms.admitted_by(connection, 99, "jti", rooms.Crowds()) is None
+        account, joined = rooms.admitted_by(connection, 1, 1, "jti", rooms.Crowds())
+        assert (account.username, joined) == ("alice", [])
+        with pytest.raises(TokenRevoked):
+            rooms.admitted_by(connection, 99, 1, "jti", rooms.Crowds())
 
 
 def test_a_single_read_takes_no_transaction(app: Flask) -> None:

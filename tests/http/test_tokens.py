@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from threading import Barrier
-from typing import Any
 
 import jwt
 import pytest
@@ -23,28 +22,19 @@ from bytechat.storage import transaction
 
 from ..conftest import MakeApp
 from ..support.databases import SECRET
+from .bearer import bearer, claims_of, token_of
 from .conftest import Shared
 from .outage import outage
 from .problems import problem
 
 ALICE = {"username": "alice", "password": "123456"}
 #: Calls that need a token; a bad one must be refused by each.
-GUARDED = [("GET", "/profile"), ("GET", "/rooms/lobby/messages"), ("POST", "/logout")]
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
-
-
-def token_of(headers: dict[str, str]) -> str:
-    return headers["Authorization"].removeprefix("Bearer ")
-
-
-def claims_of(headers: dict[str, str]) -> dict[str, Any]:
-    claims: dict[str, Any] = jwt.decode(
-        token_of(headers), SECRET, algorithms=["HS256"], options={"verify_exp": False}
-    )
-    return claims
+GUARDED = [
+    ("GET", "/profile"),
+    ("GET", "/rooms/lobby/messages"),
+    ("POST", "/logout"),
+    ("POST", "/logout/all"),
+]
 
 
 def changed(headers: dict[str, str], **claims: object) -> dict[str, str]:
@@ -80,7 +70,9 @@ def test_signing_out_ends_this_session_and_no_other(
         (revoked,) = connection.execute(select(RevokedToken))
     assert sessions == {claims_of(again)["sid"], claims_of(bob)["sid"]}
     assert revoked.jti == claims_of(alice)["jti"]
-    assert revoked.expires_at == datetime.fromtimestamp(claims_of(alice)["exp"], UTC)
+    end = datetime.fromtimestamp(claims_of(alice)["exp"], UTC)
+    assert abs(revoked.expires_at - end) < timedelta(seconds=2)
+    assert not revoked.disabled
     assert now() - revoked.revoked_at < timedelta(minutes=1)
 
 
@@ -106,14 +98,15 @@ def test_signing_out_many_times_at_once_is_one_row_and_no_error(
 def test_both_of_two_that_passed_the_check_together_are_told_that_it_is_done(
     app: Flask, alice: dict[str, str]
 ) -> None:
-    told: list[str] = []
-    with (
-        app.app_context(),
-        tokens.token_revoked.connected_to(lambda _app, jti: told.append(jti), app),
-    ):
+    told: list[set[str]] = []
+
+    def note(_app: Flask, jtis: set[str], disabled: bool) -> None:
+        told.append(jtis)
+
+    with app.app_context(), tokens.token_revoked.connected_to(note, app):
         tokens.revoke(claims_of(alice))
         tokens.revoke(claims_of(alice))
-    assert told == [claims_of(alice)["jti"]] * 2
+    assert told == [{claims_of(alice)["jti"]}] * 2
 
 
 # Time.
@@ -316,14 +309,13 @@ def test_the_purge_forgets_what_has_long_expired_and_nothing_else(app: Flask) ->
             assert set(connection.scalars(select(UserSession.id))) == {2, 3}
 
 
-def test_what_was_revoked_lately_is_told_by_the_moment(app: Flask) -> None:
+def test_what_was_revoked_lately_is_told_by_the_moment_and_by_the_reason(app: Flask) -> None:
     moment = now()
+    rows = [("before", -1, False), ("signed out", 1, False), ("disabled", 1, True)]
     with app.app_context():
         with transaction() as connection:
-            for jti, age in (("before", -1), ("after", 1)):
-                revoked_at = moment + timedelta(seconds=age)
-                connection.execute(
-                    insert(RevokedToken),
-                    {"jti": jti, "revoked_at": revoked_at, "expires_at": revoked_at},
-                )
-        assert tokens.revoked_since(moment) == {"after"}
+            for jti, age, disabled in rows:
+                at = moment + timedelta(seconds=age)
+                row = {"jti": jti, "revoked_at": at, "expires_at": at, "disabled": disabled}
+                connection.execute(insert(RevokedToken), row)
+        assert tokens.revoked_since(moment) == {False: {"signed out"}, True: {"disabled"}}

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from tests.conftest import KINDS
 from tests.support.databases import Databases
+from tests.support.deployments import ALL, ALONE, USUAL_TOGETHER, Deployments
 from tests.support.people import Person
-from tests.support.server import Server
+from tests.support.server import Server, wait_for_all
 
 StartServer = Callable[..., Server]
 
@@ -22,21 +23,44 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("live")
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def server(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Server]:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test over the deployments for which it makes sense; over all of them with --matrix."""
+    if metafunc.definition.get_closest_marker("one_worker"):
+        deployments = ALONE
+    elif metafunc.config.getoption("--matrix"):
+        deployments = ALL
+    else:
+        together = metafunc.definition.get_closest_marker("together")
+        deployments = USUAL_TOGETHER if together else ALONE
+    for fixture in ("server", "start_server"):
+        if fixture in metafunc.fixturenames:
+            scope: Literal["module", "function"] = "module" if fixture == "server" else "function"
+            metafunc.parametrize(fixture, deployments, indirect=True, scope=scope, ids=str)
+
+
+@pytest.fixture(scope="session")
+def deployments(databases: Databases) -> Iterator[Deployments]:
+    made = Deployments(databases)
+    yield made
+    wait_for_all()
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def server(request: pytest.FixtureRequest, deployments: Deployments) -> Iterator[Server]:
     """Shared: whoever leaves it changed (stops it, fills it) takes start_server instead."""
-    with Server(databases.fresh(request.param)) as running:
+    with deployments.start(request.param) as running:
         yield running
         check_log(running)
 
 
-@pytest.fixture(params=KINDS)
-def start_server(request: pytest.FixtureRequest, databases: Databases) -> Iterator[StartServer]:
+@pytest.fixture
+def start_server(request: pytest.FixtureRequest, deployments: Deployments) -> Iterator[StartServer]:
     """Starts servers of one's own; takes settings as the environment has them."""
     with ExitStack() as stack:
 
         def start(**settings: str) -> Server:
-            return stack.enter_context(Server(databases.fresh(request.param), **settings))
+            return stack.enter_context(deployments.start(request.param, **settings))
 
         yield start
 

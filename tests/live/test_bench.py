@@ -14,6 +14,8 @@ from bench import drive, report, wire, worlds
 from bench.clients import Counted, Marked, Sampled
 from bench.machine import described
 from bench.plan import Phase
+from bench.storm import Device
+from bench.subjects import ByteChat
 from bench.tables import Column, Row, Table
 from tests.support.databases import ROOT, Databases
 
@@ -47,6 +49,63 @@ def test_every_delivery_and_every_ack_is_counted_and_nothing_else(databases: Dat
         assert seen["deliveries"] == seen["owed"] == seen["sent"] * 20
         assert seen["gaps"] == seen["disorder"] == seen["closed"] == 0
         assert 0 < seen["p50_ms"] <= seen["p99_ms"] <= seen["max_ms"]
+
+
+def test_clients_are_spread_over_the_workers_which_tell_each_other(databases: Databases) -> None:
+    layout = [["lobby"]] * 8
+    cast = drive.Cast(["marked", "sampled"] * 4, [(2 * n, "lobby") for n in range(4)])
+    with ByteChat("postgresql", databases, workers=2).stand(layout) as stand:
+        assert len(set(stand.ports)) == len(set(stand.pids)) == 2
+        results = drive.run(drive.spec(stand, layout, cast), [Phase("steady", 1, 100)])
+    seen = results["steady"]
+    assert seen["complete"]
+    assert seen["deliveries"] == seen["sent"] * 8
+    # All speak at the first, and only the second has who reads every frame.
+    assert seen["acks"] == seen["sent"]
+    assert seen["p50_ms"] > 0
+    assert len(seen["cpu_us_by_worker"]) == 2
+    assert seen["cpu_us_by_engine"]["PostgreSQL"] > 0
+
+
+def test_who_comes_back_from_a_killed_worker_is_seen_to_have_everything(
+    databases: Databases,
+) -> None:
+    layout = [["lobby"]] * 20
+    cast = drive.Cast(["sampled"] * 20, [(n, "lobby") for n in range(4)])
+    with ByteChat("postgresql", databases, workers=2).stand(layout) as stand:
+        load = drive.spec(stand, layout, cast)
+        seen = drive.run(load, [Phase("one", 0, patience=60)], module="bench.storm")["one"]
+    assert seen["lost"] == 10
+    assert seen["complete"]
+    assert seen["said"] > 0
+    assert seen["missing"] == 0
+    assert 0 < seen["half_s"] <= seen["complete_s"]
+
+
+def test_a_device_is_complete_when_it_has_all_that_was_said_before_its_hello() -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        here.setblocking(False)
+        device = Device(0, lambda _port: b"")
+        device.sock, device.have = here, 5
+
+        def told(moment: float, *payloads: bytes) -> None:
+            there.sendall(b"".join(b"\x81\x7e" + len(p).to_bytes(2, "big") + p for p in payloads))
+            device.read(moment)
+
+        there.sendall(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        device.read(1)
+        pad = b" " * 130
+        told(2, b'{"type":"hello","rooms":[{"id":1,"head":8}]}' + pad)
+        assert device.talking
+        assert b'"since": 5' in there.recv(1000)
+        told(3, b'{"type":"message","rev":9}' + pad)
+        assert (device.have, device.complete_at) == (5, 0)
+        told(4, b'{"type":"sync","messages":[{"rev":6},{"rev":7}],"more":true}' + pad)
+        assert b'"since": 7' in there.recv(1000)
+        assert (device.have, device.complete_at) == (7, 0)
+        told(5, b'{"type":"sync","messages":[{"rev":8}],"more":false}' + pad)
+        assert (device.have, device.complete_at) == (9, 5)
 
 
 def test_a_message_is_counted_once_however_it_is_cut() -> None:
@@ -89,13 +148,12 @@ def test_the_page_keeps_its_words_and_gets_the_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = tmp_path / "performance.md"
-    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    monkeypatch.setattr(report, "PAGE", page)
+    page.write_text(f"before\n{report.begin()}\nold\n{report.end()}\nafter\n")
     monkeypatch.setattr(report, "CHART", tmp_path / "performance.svg")
     columns = [Column("deliveries/s", "deliveries_per_s", ratio=True)]
     table = Table("One room of 9, open throttle", "As fast as it goes.", columns)
     table.rows = [Row("ByteChat", {"deliveries_per_s": 1000.0}), Row("other", note="not there")]
-    report.write([table], described())
+    report.write([table], described(), page)
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")

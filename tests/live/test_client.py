@@ -31,6 +31,8 @@ from tests.support.databases import ROOT
 from tests.support.people import PASSWORD, Person, unused_name
 from tests.support.server import Server
 
+pytestmark = pytest.mark.together
+
 
 def test_a_bot_registers_signs_in_talks_and_listens(server: Server) -> None:
     name = unused_name("bot")

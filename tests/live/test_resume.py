@@ -6,10 +6,14 @@ import json
 import threading
 import time
 
+import pytest
+
 from tests.live.conftest import StartServer
 from tests.support.people import Frame, Person, Talk, unused_name
 from tests.support.raw import TEXT, RawClient
 from tests.support.server import Server
+
+pytestmark = pytest.mark.together
 
 
 def say_many(person: Person, count: int) -> None:

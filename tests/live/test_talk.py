@@ -15,6 +15,8 @@ from tests.support.people import Person, Talk, unused_name
 from tests.support.raw import TEXT, RawClient, encode
 from tests.support.server import CLOSE, Server
 
+pytestmark = pytest.mark.together
+
 
 def test_hello_says_who_and_where_one_is(alice: Person) -> None:
     with alice.talk() as talk:

@@ -30,13 +30,18 @@ def settings(database_url: str, **others: object) -> Settings:
 
 def migrate(database_url: str, *command: str) -> subprocess.CompletedProcess[str]:
     """Run ``flask db ...`` as a user would."""
+    return flask(database_url, "db", *command)
+
+
+def flask(database_url: str, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run ``flask ...`` as a user would. Raises CalledProcessError."""
     environ = {
         "PATH": str(Path(sys.executable).parent),
         "DATABASE_URL": database_url,
         "JWT_SECRET_KEY": SECRET,
     }
     return subprocess.run(
-        [sys.executable, "-m", "flask", "db", *command],
+        [sys.executable, "-m", "flask", *command],
         cwd=ROOT,
         env=environ,
         check=True,

@@ -72,8 +72,8 @@ class Line:
         )
         self._worker = worker
         with worker.app.app_context(), storage.reading() as db:
-            found = rooms.admitted_by(db, user, "", rooms.Crowds())
-        assert found
+            # Their sessions have the numbers of the people.
+            found = rooms.admitted_by(db, user, user, "", rooms.Crowds())
         self._admission = Admission(*found, expires_at=0)
         #: By room, where the pushes begin; empty before the line is joined.
         self.heads: dict[int, int] = {}

@@ -51,8 +51,9 @@ class RawClient:
     """A socket after the handshake's answer; underscores in header names stand for hyphens."""
 
     def __init__(self, server: Server, token: str = "", **changed: str | None) -> None:
+        port = server.port
         headers: dict[str, str | None] = {
-            "Host": f"127.0.0.1:{server.port}",
+            "Host": f"127.0.0.1:{port}",
             "Upgrade": "websocket",
             "Connection": "Upgrade",
             "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
@@ -65,7 +66,7 @@ class RawClient:
         headers |= {name.replace("_", "-"): value for name, value in changed.items()}
         lines = [f"{method} {path} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in headers.items() if value is not None]
-        self.sock = socket.create_connection(("127.0.0.1", server.port), SECONDS)
+        self.sock = socket.create_connection(("127.0.0.1", port), SECONDS)
         self.sock.sendall("\r\n".join([*lines, "", ""]).encode())
         self._buffer = b""
         self.head = self._until(b"\r\n\r\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,14 +30,24 @@ class Server:
     def __init__(self, database_url: str, command: str = "gunicorn", **settings: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.ws_url = f"ws://127.0.0.1:{self.port}/ws"
+            self._port: int = probe.getsockname()[1]
         self.database_url = database_url
         self.log = Path(tempfile.mkstemp(prefix="bytechat-log-")[1])
         self._command = command.split()
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ws_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/ws"
 
     def start(self) -> Self:
         environ = {
@@ -44,8 +56,8 @@ class Server:
             "JWT_SECRET_KEY": SECRET,
             "BCRYPT_ROUNDS": "4",
             "HOST": "127.0.0.1",
-            "PORT": str(self.port),
-            "FLASK_RUN_PORT": str(self.port),
+            "PORT": str(self._port),
+            "FLASK_RUN_PORT": str(self._port),
             **self._settings,
         }
         deadline = time.monotonic() + START_SECONDS
@@ -55,7 +67,9 @@ class Server:
                 self._process = self._spawn(environ)
             try:
                 # A session of its own, closed: an idle connection would be a part of the scene.
-                if requests.get(f"{self.url}/healthz", timeout=5, headers=CLOSE).ok:
+                if requests.get(
+                    f"http://127.0.0.1:{self._port}/healthz", timeout=5, headers=CLOSE
+                ).ok:
                     return self
             except requests.RequestException:
                 time.sleep(0.05)
@@ -129,6 +143,53 @@ class Server:
         if self._process is not None:
             self._process.wait(STOP_SECONDS)
         self.log.unlink()
+
+
+class TwoServers(Server):
+    """Two on one database, as on two machines: whoever asks is sent to one, then to the other."""
+
+    def __init__(self, database_url: str, command: str = "gunicorn", **settings: str) -> None:
+        super().__init__(database_url, command, **settings)
+        self._other = Server(database_url, command, **settings)
+        self._turn = itertools.cycle([self._port, self._other.port])
+
+    @property
+    def port(self) -> int:
+        return next(self._turn)
+
+    def start(self) -> Self:
+        self._other.start()
+        return super().start()
+
+    @property
+    def workers(self) -> list[psutil.Process]:
+        return [*super().workers, *self._other.workers]
+
+    def lines(self) -> str:
+        return super().lines() + self._other.lines()
+
+    def terminate(self) -> float:
+        with ThreadPoolExecutor() as pool:
+            other = pool.submit(self._other.terminate)
+            return max(super().terminate(), other.result())
+
+    def interrupt(self) -> float:
+        with ThreadPoolExecutor() as pool:
+            other = pool.submit(self._other.interrupt)
+            return max(super().interrupt(), other.result())
+
+    def kill(self) -> None:
+        self._other.kill()
+        super().kill()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._other.__exit__(kind, error, trace)
+        super().__exit__(kind, error, trace)
 
 
 _leaving: list[Server] = []

@@ -23,7 +23,7 @@ from bytechat.chat.frames import MessageFrame
 from bytechat.client import Message, User
 from bytechat.client import log as client_log
 from bytechat.extensions import db
-from bytechat.models import LOBBY, Member, Room, now
+from bytechat.models import LOBBY, Member, Room, UserSession, now
 from bytechat.models import Message as Row
 from bytechat.models import User as Account
 from bytechat.realtime import cohort, feed, hub
@@ -202,6 +202,13 @@ class World:
             connection.execute(
                 insert(Account),
                 [{"username": n, "display_name": n, "created_at": now()} for n in NAMES.values()],
+            )
+            connection.execute(
+                insert(UserSession),
+                [
+                    {"id": user, "user_id": user, "created_at": now(), "expires_at": now()}
+                    for user in NAMES
+                ],
             )
             assert connection.scalar(select(Room.id).where(Room.name == LOBBY)) == ROOMS[0]
             connection.execute(

@@ -5,7 +5,8 @@ import { Problem, call } from "./api.js";
 const PAGE = 50;
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 15_000;
-const TOKEN_ENDED = 4401;
+/** The token has ended, or the account is disabled. */
+const SIGNED_OUT = [4401, 4403];
 const TOO_MANY_REFUSED = 4400;
 /** What was sent was wrong, and would be wrong again: not UTF-8, broken framing, too big. */
 const WRONG = [1002, 1007, 1009];
@@ -154,7 +155,7 @@ export class Lobby extends EventTarget {
     if (WRONG.includes(code)) for (const post of this.#unacked.values()) post.failed ??= "tooLong";
     this.#tell("status", "lost");
     this.#tell("change");
-    if (code === TOKEN_ENDED || (await this.#signedOut())) {
+    if (SIGNED_OUT.includes(code) || (await this.#signedOut())) {
       this.#closed = true;
       this.#tell("expired");
       return;

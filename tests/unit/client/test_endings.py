@@ -100,17 +100,23 @@ def test_who_was_sent_away_stays_away_and_may_still_be_closed(
 
 
 @pytest.mark.parametrize(
-    ("status", "error"),
-    [(401, SignInAgain), (403, Forbidden), (400, ClientBug), (426, ClientBug)],
+    ("status", "code", "error"),
+    [
+        (401, "some_code", SignInAgain),
+        (401, "account_disabled", Forbidden),
+        (403, "some_code", Forbidden),
+        (400, "some_code", ClientBug),
+        (426, "some_code", ClientBug),
+    ],
 )
 def test_a_socket_that_is_refused_for_good_ends_the_client(
-    server: FakeServer, status: int, error: type[GaveUp]
+    server: FakeServer, status: int, code: str, error: type[GaveUp]
 ) -> None:
-    server.refusals = [problem(status, "some_code")]
+    server.refusals = [problem(status, code)]
     with closing(Client(server.url, TOKEN)) as client:
-        with pytest.raises(error, match="some_code") as raised:
+        with pytest.raises(error, match=code) as raised:
             client.connected(SECONDS)
-        assert (raised.value.status, raised.value.code) == (status, "some_code")
+        assert (raised.value.status, raised.value.code) == (status, code)
     assert len(server.requests) == 1
 
 

@@ -1,0 +1,153 @@
+"""Several workers on one port: each has its share, and none takes what waits for it along."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from threading import Event
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+import requests
+from gunicorn.config import Config
+from gunicorn.workers.ggevent import GeventWorker
+
+from bytechat.serving import Worker
+from tests.support.databases import Databases
+from tests.support.people import Person
+from tests.support.raw import TEXT, RawClient
+from tests.support.server import CLOSE, Server
+
+
+@pytest.fixture(params=["4"])
+def server(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Server]:
+    url = databases.fresh("postgresql")
+    command = "gunicorn -c tests/live/slow_start.py"
+    with Server(
+        url, command, WEB_CONCURRENCY="2", DATABASE_POOL="5", START_SECONDS=request.param
+    ) as running:
+        deadline = time.monotonic() + 20
+        while running.lines().count("PUT /nowhere") < 10:  # both are there, most likely
+            assert time.monotonic() < deadline
+            requests.put(f"{running.url}/nowhere", headers=CLOSE, timeout=20)
+        yield running
+
+
+def health(server: Server, seconds: float = 20) -> requests.Response:
+    """Over a new connection. Raises if that is refused or reset."""
+    return requests.get(f"{server.url}/healthz", headers=CLOSE, timeout=seconds)
+
+
+@pytest.mark.parametrize("at_once", [1, 50])
+def test_no_worker_has_much_more_than_its_share_of_sockets(server: Server, at_once: int) -> None:
+    alice = Person(server)
+    with ExitStack() as stack, ThreadPoolExecutor(at_once) as pool:
+        clients = list(pool.map(lambda _: RawClient(server, alice.token), range(200)))
+        for client in clients:
+            stack.callback(client.sock.close)
+        hellos = [client.next(TEXT).payload for client in clients]
+        workers = Counter(hello.partition(b'"worker":"')[2][:8] for hello in hellos)
+    assert len(workers) == 2
+    assert max(workers.values()) < 1.6 * 100
+
+
+@pytest.mark.parametrize("server", ["10"], indirect=True)
+def test_a_hup_fails_no_request_and_serves_without_a_pause(server: Server) -> None:
+    alice = Person(server)
+    old = {worker.pid for worker in server.workers}
+    over = Event()
+    answered: list[tuple[float, float]] = []  # from when to when, in seconds since the HUP
+
+    def ask() -> None:
+        while not over.is_set():
+            began = time.monotonic() - hung_up
+            assert health(server).status_code == 200
+            answered.append((began, time.monotonic() - hung_up))
+
+    with ExitStack() as stack, ThreadPoolExecutor(4) as pool:
+        talks = [stack.enter_context(alice.talk()) for _ in range(20)]
+        hung_up = time.monotonic()
+        psutil.Process(server.pid).send_signal(signal.SIGHUP)
+        asking = [pool.submit(ask) for _ in range(4)]
+        try:
+            assert {talk.closed(30) for talk in talks} == {1012}
+            deadline = time.monotonic() + 30
+            while old & {worker.pid for worker in server.workers}:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            time.sleep(0.5)  # the new ones alone
+        finally:
+            over.set()
+        for asked in asking:
+            asked.result()
+    # Had the old ones gone at once, nobody would have been there before the new ones.
+    assert [(began, ended) for began, ended in answered if began > 3 and ended < 10]
+
+
+@pytest.mark.parametrize("server", ["12"], indirect=True)
+def test_a_stop_in_the_middle_of_a_hup_is_soon_over(server: Server) -> None:
+    psutil.Process(server.pid).send_signal(signal.SIGHUP)
+    time.sleep(1)  # the new ones are starting, and it takes them long
+    assert server.terminate() < 10  # and not 20 more, for which gunicorn waits in a reload
+
+
+def test_what_waits_at_a_worker_that_dies_is_served_by_the_next(server: Server) -> None:
+    worker = server.workers[0]
+    worker.suspend()  # connections are accepted by the kernel, and wait
+    with ThreadPoolExecutor(30) as pool:
+        asking = [pool.submit(health, server) for _ in range(30)]
+        time.sleep(1)
+        waiting = [asked for asked in asking if not asked.done()]
+        assert waiting, "one of 30 has come to that worker"
+        worker.kill()
+        assert {asked.result().status_code for asked in asking} == {200}
+
+
+def test_the_number_of_workers_stays_as_each_has_a_listener(server: Server) -> None:
+    psutil.Process(server.pid).send_signal(signal.SIGTTOU)
+    psutil.Process(server.pid).send_signal(signal.SIGTTIN)
+    time.sleep(1.5)
+    assert len(server.workers) == 2
+    assert "set WEB_CONCURRENCY, and restart" in server.lines()
+    assert {health(server).status_code for _ in range(20)} == {200}
+
+
+def test_a_connection_that_was_accepted_before_its_listener_was_closed_is_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    named: list[Any] = []
+
+    def run(worker: Any) -> None:
+        (listener,) = worker.sockets
+        listener.close()
+        worker.handle(listener, None, None)
+
+    monkeypatch.setattr(GeventWorker, "run", run)
+    monkeypatch.setattr(
+        GeventWorker, "handle", lambda _, listener, *_rest: named.append(listener.getsockname())
+    )
+    listener = _Listener()
+    worker = Worker(1, 1, [listener], SimpleNamespace(), 1, Config(), None)
+    worker.run()
+    worker.tmp.close()
+    assert named == [("127.0.0.1", 1)]
+
+
+class _Listener:
+    """As gunicorn asks for its name, which a closed one does not say."""
+
+    closed = False
+
+    def getsockname(self) -> tuple[str, int]:
+        if self.closed:
+            raise OSError("Bad file descriptor")
+        return "127.0.0.1", 1
+
+    def close(self) -> None:
+        self.closed = True
