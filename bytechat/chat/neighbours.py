@@ -85,8 +85,8 @@ class Neighbours:
 
     def tell_news(self, committed: list[Committed]) -> None:
         """These changes are in the database: ascending by room and rev."""
-        if self.bus.alone:
-            return
+        if self.bus.alone or not self.sockets.keys() - {self.worker}:
+            return  # nobody else was there at the last sweep; who has come since sweeps, too
         for hint in hints.news(self.worker, committed, self.bus.payload_max):
             self.bus.publish(hints.topic(hint.room), hints.encode(hint))
 
