@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from threading import Event, Lock
 from time import monotonic
@@ -178,43 +178,42 @@ class Hub:
         """
         self._ring.wait()
         began = monotonic()
-        for connection, batches in self._rotation():
-            try:
-                connection.push(*batches)
-            except Exception:
-                log.exception("a socket could not be written to")
-                connection.abandon()  # a frame is missing, so no other may follow
-            # By the clock: a write of 200 KB takes ten times as long as one of 300 bytes.
-            if monotonic() - began > TURN_SECONDS:
-                self._catch_up()
-                give_way()
-                began = monotonic()
+        for _ in range(len(self._queue)):
+            for connection, batches in self._take().items():
+                try:
+                    connection.push(*batches)
+                except Exception:
+                    log.exception("a socket could not be written to")
+                    connection.abandon()  # a frame is missing, so no other may follow
+                # By the clock: a write of 200 KB takes ten times as long as one of 300 bytes.
+                if monotonic() - began > TURN_SECONDS:
+                    self._catch_up()
+                    give_way()
+                    began = monotonic()
         self._catch_up()
         with self._lock:
             if not self._queue and not self._gaps:
                 self._ring.clear()
         give_way()
 
-    def _rotation(self) -> Iterator[tuple[Connection, list[bytes]]]:
-        """Whom to write what. What a cohort is owed is taken when its turn has come."""
-        for _ in range(len(self._queue)):
-            with self._lock:
-                if not self._queue:
-                    return  # the others have left meanwhile
-                cohort, _none = self._queue.popitem(last=False)
-                owed = self._take(cohort)
-            yield from owed.items()
+    def _take(self) -> dict[Connection, list[bytes]]:
+        """What each member of the next cohort is owed: batches, shared and not copied."""
+        with self._lock:
+            if not self._queue:
+                return {}  # the others have left meanwhile
+            cohort, _ = self._queue.popitem(last=False)
+            owed: dict[Connection, list[bytes]] = {}
+            for frame, members in cohort.whispers:
+                for connection in members:
+                    owed.setdefault(connection, []).append(frame)
+            cohort.whispers.clear()
+            self._take_news(cohort, owed)
+            if cohort.news:
+                self._queue[cohort] = None  # at its end
+            return owed
 
-    def _take(self, cohort: Cohort) -> dict[Connection, list[bytes]]:
-        """What its members are owed: the batches of their rooms, shared and not copied.
-
-        With the lock held. It goes to the end of the queue if this is not all.
-        """
-        owed: dict[Connection, list[bytes]] = {}
-        for frame, members in cohort.whispers:
-            for connection in members:
-                owed.setdefault(connection, []).append(frame)
-        cohort.whispers.clear()
+    def _take_news(self, cohort: Cohort, owed: dict[Connection, list[bytes]]) -> None:
+        """Add a portion of what is new in the rooms of a cohort. With the lock held."""
         left = PORTION
         for room in list(cohort.news):
             if left <= 0:
@@ -223,17 +222,14 @@ class Hub:
             feed = self._feeds.get(room)
             if feed is None or (place := feed.places.get(cohort)) is None:
                 continue  # they have left
-            batch = feed.take(place, left)
-            left -= len(batch)
-            for connection in place.members if batch else ():
-                owed.setdefault(connection, []).append(batch)
+            if batch := feed.take(place, left):
+                left -= len(batch)
+                for connection in place.members:
+                    owed.setdefault(connection, []).append(batch)
             if place.rev < feed.newest:
                 cohort.news[room] = None
             if feed.gap:
                 self._gaps[room] = None
-        if cohort.news:
-            self._queue[cohort] = None
-        return owed
 
     def _note(self, room: int, feed: Feed) -> None:
         """See that the room's turn comes, if it has something to do. With the lock held."""
