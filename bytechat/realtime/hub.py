@@ -25,7 +25,7 @@ GAPS_AT_ONCE = 8
 PORTION = 262_144
 
 #: Reads a room's frames after a rev: (room, since, limit) -> [(rev, frame)], ascending. May raise.
-Reader = Callable[[int, int, int], list[tuple[int, bytes]]]
+ReadSince = Callable[[int, int, int], list[tuple[int, bytes]]]
 
 
 class Hub:
@@ -34,7 +34,7 @@ class Hub:
     The lock guards looking up and changing; the members are copied under it and written to outside.
     """
 
-    def __init__(self, read_since: Reader) -> None:
+    def __init__(self, read_since: ReadSince) -> None:
         self._read_since = read_since
         self._lock = Lock()
         self._connections: set[Connection] = set()
