@@ -22,7 +22,7 @@ from ..auth.schemas import Account
 from ..bus import Bus, Engine
 from ..models import now
 from ..realtime.closing import Code
-from ..realtime.connection import text_frame
+from ..realtime.framing import text_frame
 from ..realtime.hub import Hub
 from ..storage import reading, transaction
 from . import frames, hints, rooms, workers

@@ -28,7 +28,7 @@ GAPS_AT_ONCE = 8
 PORTION = 262_144
 
 #: Reads a room's frames after a rev: (room, since, limit) -> [(rev, frame)], ascending. May raise.
-Reader = Callable[[int, int, int], list[tuple[int, bytes]]]
+ReadSince = Callable[[int, int, int], list[tuple[int, bytes]]]
 
 
 def _note_nothing(_room: int) -> None:
@@ -48,7 +48,7 @@ class Hub:
 
     def __init__(
         self,
-        read_since: Reader,
+        read_since: ReadSince,
         *,
         entered: Callable[[int], None] = _note_nothing,
         left: Callable[[int], None] = _note_nothing,
