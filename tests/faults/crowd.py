@@ -51,12 +51,13 @@ class Break(NamedTuple):
 class Talker:
     """Somebody with the Python client, which comes back and resumes.
 
-    ``reader`` is the name in the ledger; with ``may_reset`` there may be one after the other.
+    ``reader`` is the name in the ledger; with ``may_reset`` there may be one after the other. A
+    person may be some of them.
     """
 
     def __init__(self, person: Person, url: str, ledger: Ledger, *, may_reset: bool) -> None:
         self.person = person
-        self.reader = person.name
+        self.reader = unused_name(person.name)
         self.resets = 0
         self.sent: list[Sent] = []
         self.heard = 0

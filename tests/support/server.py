@@ -117,6 +117,19 @@ class Server:
         self._process.wait(STOP_SECONDS)
         return time.monotonic() - began
 
+    def terminate_all(self) -> float:
+        """Stop as Heroku does (SIGTERM to all processes); returns the seconds that it took."""
+        assert self._process is not None
+        began = time.monotonic()
+        for process in [*self.workers, psutil.Process(self.pid)]:
+            process.terminate()
+        self._process.wait(STOP_SECONDS)
+        return time.monotonic() - began
+
+    def hang_up(self) -> None:
+        """Have new workers take the place of the old ones (SIGHUP to the master)."""
+        psutil.Process(self.pid).send_signal(signal.SIGHUP)
+
     def kill(self) -> None:
         """End all processes at once, as a power cut would (SIGKILL)."""
         assert self._process is not None
