@@ -26,7 +26,7 @@ from tests.support.server import CLOSE, Server
 
 
 @pytest.fixture(params=["4"])
-def server(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Server]:
+def pair(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Server]:
     url = databases.fresh("postgresql")
     command = "gunicorn -c tests/live/slow_start.py"
     with Server(
@@ -39,16 +39,16 @@ def server(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Ser
         yield running
 
 
-def health(server: Server, seconds: float = 20) -> requests.Response:
+def health(pair: Server, seconds: float = 20) -> requests.Response:
     """Over a new connection. Raises if that is refused or reset."""
-    return requests.get(f"{server.url}/healthz", headers=CLOSE, timeout=seconds)
+    return requests.get(f"{pair.url}/healthz", headers=CLOSE, timeout=seconds)
 
 
 @pytest.mark.parametrize("at_once", [1, 50])
-def test_no_worker_has_much_more_than_its_share_of_sockets(server: Server, at_once: int) -> None:
-    alice = Person(server)
+def test_no_worker_has_much_more_than_its_share_of_sockets(pair: Server, at_once: int) -> None:
+    alice = Person(pair)
     with ExitStack() as stack, ThreadPoolExecutor(at_once) as pool:
-        clients = list(pool.map(lambda _: RawClient(server, alice.token), range(200)))
+        clients = list(pool.map(lambda _: RawClient(pair, alice.token), range(200)))
         for client in clients:
             stack.callback(client.sock.close)
         hellos = [client.next(TEXT).payload for client in clients]
@@ -57,28 +57,28 @@ def test_no_worker_has_much_more_than_its_share_of_sockets(server: Server, at_on
     assert max(workers.values()) < 1.6 * 100
 
 
-@pytest.mark.parametrize("server", ["10"], indirect=True)
-def test_a_hup_fails_no_request_and_serves_without_a_pause(server: Server) -> None:
-    alice = Person(server)
-    old = {worker.pid for worker in server.workers}
+@pytest.mark.parametrize("pair", ["10"], indirect=True)
+def test_a_hup_fails_no_request_and_serves_without_a_pause(pair: Server) -> None:
+    alice = Person(pair)
+    old = {worker.pid for worker in pair.workers}
     over = Event()
     answered: list[tuple[float, float]] = []  # from when to when, in seconds since the HUP
 
     def ask() -> None:
         while not over.is_set():
             began = time.monotonic() - hung_up
-            assert health(server).status_code == 200
+            assert health(pair).status_code == 200
             answered.append((began, time.monotonic() - hung_up))
 
     with ExitStack() as stack, ThreadPoolExecutor(4) as pool:
         talks = [stack.enter_context(alice.talk()) for _ in range(20)]
         hung_up = time.monotonic()
-        psutil.Process(server.pid).send_signal(signal.SIGHUP)
+        psutil.Process(pair.pid).send_signal(signal.SIGHUP)
         asking = [pool.submit(ask) for _ in range(4)]
         try:
             assert {talk.closed(30) for talk in talks} == {1012}
             deadline = time.monotonic() + 30
-            while old & {worker.pid for worker in server.workers}:
+            while old & {worker.pid for worker in pair.workers}:
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
             time.sleep(0.5)  # the new ones alone
@@ -90,18 +90,18 @@ def test_a_hup_fails_no_request_and_serves_without_a_pause(server: Server) -> No
     assert [(began, ended) for began, ended in answered if began > 3 and ended < 10]
 
 
-@pytest.mark.parametrize("server", ["12"], indirect=True)
-def test_a_stop_in_the_middle_of_a_hup_is_soon_over(server: Server) -> None:
-    psutil.Process(server.pid).send_signal(signal.SIGHUP)
+@pytest.mark.parametrize("pair", ["12"], indirect=True)
+def test_a_stop_in_the_middle_of_a_hup_is_soon_over(pair: Server) -> None:
+    psutil.Process(pair.pid).send_signal(signal.SIGHUP)
     time.sleep(1)  # the new ones are starting, and it takes them long
-    assert server.terminate() < 10  # and not 20 more, for which gunicorn waits in a reload
+    assert pair.terminate() < 10  # and not 20 more, for which gunicorn waits in a reload
 
 
-def test_what_waits_at_a_worker_that_dies_is_served_by_the_next(server: Server) -> None:
-    worker = server.workers[0]
+def test_what_waits_at_a_worker_that_dies_is_served_by_the_next(pair: Server) -> None:
+    worker = pair.workers[0]
     worker.suspend()  # connections are accepted by the kernel, and wait
     with ThreadPoolExecutor(30) as pool:
-        asking = [pool.submit(health, server) for _ in range(30)]
+        asking = [pool.submit(health, pair) for _ in range(30)]
         time.sleep(1)
         waiting = [asked for asked in asking if not asked.done()]
         assert waiting, "one of 30 has come to that worker"
@@ -109,13 +109,13 @@ def test_what_waits_at_a_worker_that_dies_is_served_by_the_next(server: Server) 
         assert {asked.result().status_code for asked in asking} == {200}
 
 
-def test_the_number_of_workers_stays_as_each_has_a_listener(server: Server) -> None:
-    psutil.Process(server.pid).send_signal(signal.SIGTTOU)
-    psutil.Process(server.pid).send_signal(signal.SIGTTIN)
+def test_the_number_of_workers_stays_as_each_has_a_listener(pair: Server) -> None:
+    psutil.Process(pair.pid).send_signal(signal.SIGTTOU)
+    psutil.Process(pair.pid).send_signal(signal.SIGTTIN)
     time.sleep(1.5)
-    assert len(server.workers) == 2
-    assert "set WEB_CONCURRENCY, and restart" in server.lines()
-    assert {health(server).status_code for _ in range(20)} == {200}
+    assert len(pair.workers) == 2
+    assert "set WEB_CONCURRENCY, and restart" in pair.lines()
+    assert {health(pair).status_code for _ in range(20)} == {200}
 
 
 def test_a_connection_that_was_accepted_before_its_listener_was_closed_is_served(
