@@ -8,6 +8,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 export HOST ?= 127.0.0.1
 
+# Processes that run tests. One more than a small machine has cores, as many tests wait.
+JOBS ?= 3
+
 .PHONY: help
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +22,7 @@ run: .venv/installed ## Set up everything and serve http://localhost:8080
 
 .PHONY: test
 test: .venv/installed-dev chromium ## Set up everything and run all tests
-	@$(BIN)/pytest --cov --cov-report=term $(TESTS)
+	@$(BIN)/pytest -n $(JOBS) --dist worksteal --cov --cov-report=term $(TESTS)
 
 .PHONY: faults
 faults: .venv/installed-dev ## Run the long form of the tests in which something goes wrong

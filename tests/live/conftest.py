@@ -16,27 +16,40 @@ from tests.support.server import Server
 StartServer = Callable[..., Server]
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each kind of database in turn; one of them for a test that is not about storage."""
+    if "kind" in metafunc.fixturenames:
+        one = metafunc.definition.get_closest_marker("any_database")
+        metafunc.parametrize("kind", KINDS[:1] if one else KINDS, indirect=True, scope="module")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("live")
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def server(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Server]:
+@pytest.fixture(scope="module")
+def kind(request: pytest.FixtureRequest) -> str:
+    """The kind of database of a test."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def server(kind: str, databases: Databases) -> Iterator[Server]:
     """Shared: whoever leaves it changed (stops it, fills it) takes start_server instead."""
-    with Server(databases.fresh(request.param)) as running:
+    with Server(databases.fresh(kind)) as running:
         yield running
         check_log(running)
 
 
-@pytest.fixture(params=KINDS)
-def start_server(request: pytest.FixtureRequest, databases: Databases) -> Iterator[StartServer]:
+@pytest.fixture
+def start_server(kind: str, databases: Databases) -> Iterator[StartServer]:
     """Starts servers of one's own; takes settings as the environment has them."""
     with ExitStack() as stack:
 
         def start(**settings: str) -> Server:
-            return stack.enter_context(Server(databases.fresh(request.param), **settings))
+            return stack.enter_context(Server(databases.fresh(kind), **settings))
 
         yield start
 
