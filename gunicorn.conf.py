@@ -51,7 +51,7 @@ access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(M)s ms'
 
 
 def on_starting(server: Any) -> None:
-    """Refuse what cannot work; see to enough file descriptors, if the system lets us; open the port.
+    """Refuse what cannot work; see to enough file descriptors, if we may; open the port.
 
     gunicorn counts HTTP connections; open sockets are ours, and as many again.
     """
