@@ -144,7 +144,7 @@ def test_sockets_hold_no_database_connection(start_server: StartServer) -> None:
 def test_a_stalled_reader_is_closed_with_4408_and_costs_the_others_nothing(
     start_server: StartServer,
 ) -> None:
-    server = start_server(OUTBOX_MAX="65536")
+    server = start_server(OUTBOX_MAX="1000000")
     alice, mallory = Person(server), Person(server, "mallory")
     stalled = RawClient(server, mallory.token)
     text = "x" * 4000

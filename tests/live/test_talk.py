@@ -144,11 +144,13 @@ def test_history_pages_through_all_that_was_said(alice: Person) -> None:
     assert page["head"] == said[-1]
 
 
-@pytest.mark.parametrize("by", ["header", "query", "cookie"])
+@pytest.mark.parametrize("by", ["header", "lower case", "query", "cookie"])
 def test_a_token_is_taken_from_header_query_or_cookie(alice: Person, by: str) -> None:
     headers, query = {}, ""
     if by == "header":
         headers = {"Authorization": f"Bearer {alice.token}"}
+    elif by == "lower case":
+        headers = {"Authorization": f"bearer {alice.token}"}
     elif by == "query":
         query = f"?token={alice.token}"
     else:
