@@ -92,11 +92,16 @@ def prepare(server: Any) -> None:
 
 
 def _open_listeners(server: Any) -> None:
-    """Open as many listeners as there will be workers, if the master has not been given some."""
+    """Open as many listeners as there will be workers, if the master has not been given some.
+
+    One comes first that shares with nobody: if another server has the port, gunicorn says so, tries
+    again for some seconds, and ends. Those that share would not notice.
+    """
     given = "GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ
     by_address = all(isinstance(address, tuple) for address in server.cfg.address)
     if given or server.cfg.workers == 1 or not by_address:
         return
+    sock.close_sockets(sock.create_sockets(server.cfg, server.log))
     server.cfg.set("reuse_port", True)
     for _ in range(server.cfg.workers):
         server.LISTENERS = server.LISTENERS + sock.create_sockets(server.cfg, server.log)

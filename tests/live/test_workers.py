@@ -19,10 +19,12 @@ from gunicorn.config import Config
 from gunicorn.workers.ggevent import GeventWorker
 
 from bytechat.serving import Worker
-from tests.support.databases import Databases
+from tests.support.databases import SECRET, Databases
 from tests.support.people import Person
 from tests.support.raw import TEXT, RawClient
 from tests.support.server import CLOSE, Server
+
+from .test_server import gunicorn
 
 
 @pytest.fixture(params=["4"])
@@ -107,6 +109,29 @@ def test_what_waits_at_a_worker_that_dies_is_served_by_the_next(pair: Server) ->
         assert waiting, "one of 30 has come to that worker"
         worker.kill()
         assert {asked.result().status_code for asked in asking} == {200}
+
+
+def test_a_second_server_on_the_port_is_refused_and_the_first_serves_on(pair: Server) -> None:
+    ended = gunicorn(
+        DATABASE_URL=pair.database_url,
+        JWT_SECRET_KEY=SECRET,
+        HOST="127.0.0.1",
+        PORT=str(pair.port),
+        WEB_CONCURRENCY="2",
+        DATABASE_POOL="5",
+    )
+    assert ended.returncode != 0
+    assert f"Connection in use: ('127.0.0.1', {pair.port})" in ended.stderr
+    assert "Booting worker" not in ended.stderr
+    assert {health(pair).status_code for _ in range(20)} == {200}
+
+
+@pytest.mark.parametrize("pair", ["0"], indirect=True)
+def test_a_restart_has_the_port_again_while_clients_still_have_connections(pair: Server) -> None:
+    with Person(pair).talk(), Person(pair, "bob").talk():
+        pair.terminate()
+        pair.start()
+    assert "Connection in use" not in pair.lines()
 
 
 def test_the_number_of_workers_stays_as_each_has_a_listener(pair: Server) -> None:
