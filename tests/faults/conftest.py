@@ -109,6 +109,14 @@ def url(request: pytest.FixtureRequest, databases: Databases) -> str:
     return databases.fresh(request.param)
 
 
+@pytest.fixture
+def own_databases() -> Iterator[Databases]:
+    """With a PostgreSQL that a test may mistreat."""
+    own = Databases()
+    yield own
+    own.close()
+
+
 @pytest.fixture(params=["over postgresql", "over valkey"])
 def bus(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Bus]:
     """A fresh PostgreSQL, and each kind of bus in turn."""

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-
-import pytest
 
 from tests.support.databases import Databases
 
@@ -28,14 +25,6 @@ def test_nothing_is_lost_or_doubled_when_the_server_is_killed(scene: Scene, url:
     for talker in crowd.talkers:
         seqs = [sent.result().seq for sent in talker.sent]
         assert seqs == sorted(seqs), "what was unacked was not sent again in its order"
-
-
-@pytest.fixture
-def own_databases() -> Iterator[Databases]:
-    """With a PostgreSQL that a test may mistreat."""
-    own = Databases()
-    yield own
-    own.close()
 
 
 def test_nothing_is_lost_or_doubled_when_postgresql_restarts_at_once(

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
+import requests
 from sqlalchemy import make_url
 
 from bytechat.client import Ack
 from tests.support.databases import Databases
 from tests.support.ledger import Ledger
-from tests.support.people import Frame, Person, Talk, unused_name
+from tests.support.people import PASSWORD, Frame, Person, Talk, unused_name
 from tests.support.proxy import Proxy
 
 from .conftest import Scene
+from .crowd import wait_until
 
 #: Messages that all have heard before it goes wrong again.
 SOME = 20
+
+#: Seconds for an answer that needs the database while it is silent. It waits twice, 5 s each: for a
+#: connection and its first answer, or for the batch before its own. The rest is for busy machines.
+REFUSED_MAX = 12.0
+
+#: Seconds for an answer that needs nothing.
+AT_ONCE = 1.0
 
 
 class Sender:
@@ -101,4 +113,54 @@ def test_a_database_that_accepts_and_never_answers_refuses_in_time_and_loses_not
                     pass
             crowd.hear(SOME)
             crowd.finish()
+    scene.ledger.check(url)
+
+
+def test_a_frozen_postgresql_is_an_outage_for_who_needs_it_and_for_nobody_else(
+    scene: Scene, own_databases: Databases
+) -> None:
+    """With two workers, all timeouts as they are, and more requests than there are connections."""
+    url = own_databases.fresh("postgresql")
+    server = scene.serve(url)
+    sender = Sender(Person(server), scene.ledger)
+    alice = sender.person
+    login = {"username": alice.name, "password": PASSWORD}
+
+    def say() -> requests.Response:
+        body = {"text": "is anybody there?", "client_id": unused_name("silence")}
+        scene.ledger.sent(alice.id, body["client_id"], body["text"])
+        return alice.post("/rooms/lobby/messages", body)
+
+    asked: list[Callable[[], requests.Response]] = [
+        lambda: alice.get("/profile"),
+        lambda: alice.get("/readyz"),
+        lambda: alice.post("/login", login),
+        say,
+    ]
+    with (
+        scene.crowd(scene.people(server)) as crowd,
+        sender.person.talk() as talk,
+        ThreadPoolExecutor(40) as pool,
+    ):
+        for _ in range(3 if scene.long else 1):
+            crowd.hear(SOME)
+            with own_databases.frozen_postgresql():
+                began = time.monotonic()
+                answers = [pool.submit(ask) for ask in asked * 10]
+                for _ in range(5):
+                    at = time.monotonic()
+                    assert alice.get("/healthz").ok
+                    assert talk.alive()
+                    assert time.monotonic() - at < AT_ONCE
+                for answered in answers:
+                    answer = answered.result()
+                    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+                    assert "database" in answer.json()["detail"]
+                seconds = time.monotonic() - began
+                print(f"all were refused within {seconds:.3f} s")
+                assert seconds < REFUSED_MAX
+                check_refusal(sender.send(talk, unused_name("silence"), "is anybody there?"))
+            assert wait_until(lambda: alice.get("/readyz").ok)
+        crowd.hear(SOME)
+        crowd.finish()
     scene.ledger.check(url)

