@@ -19,6 +19,9 @@ from typing import Any
 from gunicorn import sock
 from gunicorn.workers.ggevent import GeventWorker
 
+#: Seconds that requests have to end in a worker whose successor serves already: there is no hurry.
+HANDOVER_SECONDS = 10
+
 _NOBODY, _COMING, _READY = range(3)
 
 _STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
@@ -52,6 +55,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     def leave_when_relieved(self) -> None:
         """Stop, if that is wanted and the next worker is ready."""
         if self._leaving and self.successor[0] != _COMING:
+            if self.successor[0] == _READY:
+                self.cfg.set("graceful_timeout", HANDOVER_SECONDS)
             self.alive = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

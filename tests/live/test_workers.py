@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -90,6 +91,26 @@ def test_a_hup_fails_no_request_and_serves_without_a_pause(pair: Server) -> None
             asked.result()
     # Had the old ones gone at once, nobody would have been there before the new ones.
     assert [(began, ended) for began, ended in answered if began > 3 and ended < 10]
+
+
+@pytest.mark.parametrize("pair", ["0"], indirect=True)
+def test_a_slow_request_is_answered_by_a_worker_that_was_replaced_meanwhile(pair: Server) -> None:
+    head = (
+        b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 2\r\n\r\n{"
+    )
+    with ExitStack() as stack, Person(pair).talk() as talk:
+        slow = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", pair.port), 30))
+            for _ in range(2)
+        ]
+        for client in slow:
+            client.sendall(head)
+        time.sleep(0.5)  # until they are being served
+        psutil.Process(pair.pid).send_signal(signal.SIGHUP)
+        assert talk.closed(30) == 1012
+        for client in slow:  # 10 s after it came; a stop would have cut it off before
+            assert client.recv(1000).startswith(b"HTTP/1.1 408 ")
 
 
 @pytest.mark.parametrize("pair", ["12"], indirect=True)
