@@ -126,4 +126,4 @@ def find(db: Connection, user_id: int, ref: str) -> Place:
 def heads(db: Connection, room_ids: list[int]) -> dict[int, int]:
     """The last number taken in each of these rooms."""
     asked = {"ids": msgspec.json.encode(room_ids).decode()}
-    return dict(db.execute(_heads[db.dialect.name], asked).tuples().all())
+    return {room: head for room, head in db.execute(_heads[db.dialect.name], asked)}  # noqa: C416 rows

@@ -259,7 +259,7 @@ class Hub:
                 if feed is None or not feed.gap:
                     continue
                 feed.behind = False  # what is found out from now on may be after what is read
-                since = feed.newest
+                since, waiting = feed.newest, list(feed.early)
             try:
                 frames = self._read_since(room, since, PAGE)
             except Exception as error:
@@ -270,5 +270,7 @@ class Hub:
                 continue
             with self._lock:
                 feed.fill(frames)
+                if len(frames) < PAGE:
+                    feed.drop(waiting)
                 feed.behind = feed.behind or len(frames) == PAGE
                 self._note(room, feed)
