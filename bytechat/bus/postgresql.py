@@ -67,7 +67,7 @@ class PostgresLine:
         pooled.detach()
         connection.autocommit = True
         self._connection = connection
-        self._execute(f"LISTEN {CHANNEL}")
+        self._listen()
         # Not select(): its descriptors end at 1,024, and a line may be opened after many sockets.
         self._poll = select.poll()
         self._poll.register(self._connection.fileno(), select.POLLIN)
@@ -83,7 +83,7 @@ class PostgresLine:
             if self._poll.poll(SILENT_SECONDS * 1000):
                 self._connection.poll()
             elif monotonic() - self._heard_at >= SILENT_SECONDS:
-                self._execute("SELECT 1")  # fails in time when nobody is there any more
+                self._listen()  # fails in time when nobody is there any more
             self._heard_at = monotonic()
         arrived = [notice.payload.encode() for notice in self._connection.notifies]
         self._connection.notifies.clear()
@@ -92,6 +92,7 @@ class PostgresLine:
     def close(self) -> None:
         self._connection.close()
 
-    def _execute(self, statement: str) -> None:
+    def _listen(self) -> None:
+        """Once is enough; but it is what pg_stat_activity then shows of this connection."""
         with self._connection.cursor() as cursor:
-            cursor.execute(statement)
+            cursor.execute(f"LISTEN {CHANNEL}")

@@ -11,7 +11,7 @@ import psycopg2
 
 from tests.support.valkey import Valkey
 
-#: Who listens, if there is news: a line that is silent asks something else after five seconds.
+#: The lines of workers; they say nothing else.
 LISTENERS = """
     FROM pg_stat_activity WHERE query = 'LISTEN bytechat' AND datname = current_database()
 """

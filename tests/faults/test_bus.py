@@ -104,3 +104,4 @@ def check_bus(bus: Bus, crowd: Crowd, crossing: Crossing) -> None:
     """
     with crowd.hushed():
         assert crossing.is_quick(BACK_MAX)
+    assert wait_until(lambda: bus.lines() == 2, BACK_MAX), "one of the workers does not listen"

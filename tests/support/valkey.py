@@ -72,7 +72,8 @@ class Valkey:
 
     def subscribers(self) -> int:
         """How many listen."""
-        return len(self._command("CLIENT", "LIST", "TYPE", "pubsub"))
+        clients: bytes = self._command("CLIENT", "LIST", "TYPE", "pubsub")
+        return len(clients.splitlines())
 
     def cut_subscribers(self) -> None:
         """Cut the connections of those who listen."""
