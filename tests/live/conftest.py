@@ -26,10 +26,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each test over the deployments for which it makes sense; over all of them with --matrix."""
     if "deployment" in metafunc.fixturenames:
         marked = metafunc.definition.get_closest_marker
-        if metafunc.config.getoption("--matrix"):
-            chosen = ALONE if marked("one_worker") else ALL
-        elif marked("any_database"):
+        if marked("any_database"):
             chosen = ALONE[:1]
+        elif metafunc.config.getoption("--matrix"):
+            chosen = ALONE if marked("one_worker") else ALL
         else:
             chosen = USUAL_TOGETHER if marked("together") and not marked("one_worker") else ALONE
         metafunc.parametrize("deployment", chosen, indirect=True, scope="module", ids=str)

@@ -95,6 +95,7 @@ def test_what_was_acked_is_there_after_a_kill(start_server: StartServer) -> None
     assert [m["seq"] for m in history] == list(range(1, 101))
 
 
+@pytest.mark.one_worker
 def test_a_worker_that_dies_is_replaced(start_server: StartServer) -> None:
     server = start_server()
     alice = Person(server)
@@ -111,6 +112,7 @@ def test_a_worker_that_dies_is_replaced(start_server: StartServer) -> None:
     assert alice.history()[-1]["text"] == "back again"
 
 
+@pytest.mark.one_worker
 @pytest.mark.any_database
 def test_a_full_worker_refuses_sockets_and_still_answers_http(start_server: StartServer) -> None:
     server = start_server(WORKER_CONNECTIONS="200")  # 100 of them for sockets
@@ -178,6 +180,7 @@ FLOODS = {
 }
 
 
+@pytest.mark.one_worker
 @pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
 def test_a_peer_that_floods_does_not_have_the_worker_for_itself(
     server: Server, flood: bytes
@@ -244,6 +247,7 @@ def test_a_body_that_never_comes_gets_408(server: Server) -> None:
         assert slow.recv(1000).startswith(b"HTTP/1.1 408 ")
 
 
+@pytest.mark.one_worker
 @pytest.mark.any_database
 def test_other_people_talk_on_while_passwords_are_hashed(start_server: StartServer) -> None:
     server = start_server(BCRYPT_ROUNDS="10")  # 70 ms each
@@ -264,6 +268,7 @@ def test_other_people_talk_on_while_passwords_are_hashed(start_server: StartServ
     assert answered > 40
 
 
+@pytest.mark.one_worker
 @pytest.mark.any_database
 def test_more_logins_than_can_wait_are_told_to_come_again(start_server: StartServer) -> None:
     server = start_server(BCRYPT_ROUNDS="11")  # 140 ms each: 30 logins are there much sooner
