@@ -47,4 +47,5 @@ def test_a_worker_that_is_killed_costs_its_clients_a_moment_and_no_message(
     print(
         f"after {p50:.3f} s (p50), {p95:.3f} s (p95), {seconds[-1]:.3f} s at most; {resets} resets"
     )
-    assert p95 < max(BACK_MAX, started)
+    # On a machine that is busy with other tests a worker takes longer to start, and to greet all.
+    assert p95 < max(BACK_MAX, 1.5 * started)

@@ -60,8 +60,7 @@ def test_a_bad_frame_is_refused_and_the_socket_stays_open(
     before = alice.history()
     with alice.talk() as talk:
         talk.socket.send(text)
-        refused = talk.next()
-        assert refused["type"] == "error"
+        refused = talk.next("error")
         assert refused["code"] == code or (code is None and refused["code"] in CLIENT_ERRORS)
         assert refused.get("client_id") == client_id
         assert refused["detail"]
