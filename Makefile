@@ -6,10 +6,10 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-# Tests that run at the same time: one more than the two cores of a small machine, as many wait.
-JOBS ?= 3
-
 export HOST ?= 127.0.0.1
+
+# Processes that run tests. One more than a small machine has cores, as many tests wait.
+JOBS ?= 3
 
 .PHONY: help
 help: ## List the commands
@@ -22,7 +22,7 @@ run: .venv/installed ## Set up everything and serve http://localhost:8080
 
 .PHONY: test
 test: .venv/installed-dev chromium ## Set up everything and run all tests
-	@$(BIN)/pytest -n $(JOBS) --dist loadfile --cov --cov-report=term $(TESTS)
+	@$(BIN)/pytest -n $(JOBS) --dist worksteal --cov --cov-report=term $(TESTS)
 
 .PHONY: faults
 faults: .venv/installed-dev ## Run the long form of the tests in which something goes wrong
@@ -30,7 +30,7 @@ faults: .venv/installed-dev ## Run the long form of the tests in which something
 
 .PHONY: matrix
 matrix: .venv/installed-dev ## Run the live tests over all databases, numbers of workers and buses
-	@$(BIN)/pytest -n $(JOBS) --dist loadfile --matrix tests/live $(MATRIX)
+	@$(BIN)/pytest -n $(JOBS) --dist worksteal --matrix tests/live $(MATRIX)
 
 .PHONY: lint
 lint: .venv/installed-dev ## Check the style

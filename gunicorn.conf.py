@@ -9,7 +9,7 @@ from typing import Any
 
 from gevent import GreenletExit
 
-from bytechat import logs, serving
+from bytechat import capacity, logs, serving
 from bytechat.config import Settings
 
 settings = Settings.from_environ()
@@ -51,7 +51,7 @@ access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(M)s ms'
 
 
 def on_starting(server: Any) -> None:
-    """Refuse TLS; open the port; see to a file descriptor for each connection, if we may.
+    """Refuse what cannot work; see to enough file descriptors, if we may; open the port.
 
     gunicorn counts HTTP connections; open sockets are ours, and as many again.
     """
@@ -69,6 +69,7 @@ def on_starting(server: Any) -> None:
             soft,
             wanted,
         )
+    capacity.check(settings, server.log)
     serving.prepare(server)
 
 

@@ -60,8 +60,8 @@ class Costs:
     """What was measured, rounded; us of one core, but for what says otherwise."""
 
     socket_kib: float = 15.1
-    connect: float = 2500
-    connect_db: float = 500
+    connect: float = 2600
+    connect_db: float = 600
     write: float = 12
     gathered: float = 0.1
     take_in: float = 1100

@@ -177,7 +177,7 @@ def _online() -> Table:
         ],
     )
     for number in ONLINE:
-        presence = Presence("here")
+        presence = Presence()
         changes = [Change(Account(1000 + n, f"person{n:06}"), [1]) for n in range(number)]
         learning = _cpu_ms(partial(presence.learn, "there", 1, changes), 1)
         times = max(3, 100_000 // number)

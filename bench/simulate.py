@@ -137,7 +137,7 @@ def rooms_table(workers: int = 100, online: float = 0.25) -> Table:
     return table
 
 
-def storm_table(connect_ms: float = 2.5) -> Table:
+def storm_table(connect_ms: float = 2.6) -> Table:
     dice = random.Random(SEED)  # noqa: S311 no secret
     table = Table(
         "How long a reconnect storm takes",

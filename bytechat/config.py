@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from datetime import timedelta
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -22,6 +23,12 @@ SECRET_BYTES = 32
 #: So many fewer sockets than connections: a handshake is one of both, and health checks and logins
 #: are still answered when a worker is full of sockets.
 HTTP_RESERVE = 100
+
+#: A page of changes at its longest: characters of its texts if no single one is longer, bytes that
+#: a character may take in JSON, and bytes of all else that its messages have.
+PAGE_CHARACTERS = 100_000
+CHARACTER_BYTES = 6
+PAGE_OVERHEAD = 400_000
 
 # As sqlalchemy.make_url() reads it, which would fail on a port that is no number.
 _POSTGRESQL_URL = (
@@ -109,7 +116,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
         int, Meta(ge=0, description="bytes of an HTTP request's body; 0 is no limit")
     ] = 65_536
     outbox_max: Annotated[
-        int, Meta(ge=0, description="bytes that may wait for one slow socket; 0 is no limit")
+        int,
+        Meta(
+            ge=0,
+            description="bytes that may wait for one slow socket, 1000000 or more; 0 is no limit",
+        ),
     ] = 1_048_576
     ping_every: Annotated[
         float, Meta(ge=0, le=3600, description="seconds between pings, up to 3600; 0 is never")
@@ -162,6 +173,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
             path = Path(self.database_url.removeprefix("sqlite:///").partition("?")[0])
             if ":memory:" in path.name or (path.is_absolute() and not path.parent.is_dir()):
                 raise SettingError("DATABASE_URL takes a file, in a folder that is there.")
+        if 0 < self.outbox_max < (page := self.longest_page):
+            takes = f"0, or {page:.0f} or more" if page < inf else "0"
+            raise SettingError(
+                f"OUTBOX_MAX takes {takes}, with texts as long as TEXT_MAX, FRAME_MAX and BODY_MAX "
+                "let them be: who has missed a page that does not fit could never catch up."
+            )
         if self.on_sqlite and self.web_concurrency > 1:
             raise SettingError(
                 "WEB_CONCURRENCY over 1 needs PostgreSQL, as SQLite is for one process: "
@@ -187,6 +204,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
     def on_sqlite(self) -> bool:
         """Whether the database is one file of SQLite."""
         return self.database_url.startswith("sqlite")
+
+    @property
+    def longest_page(self) -> float:
+        """Bytes of a page of changes, at most; infinite if a text may be so."""
+        ways = max(self.frame_max or inf, self.body_max or inf)
+        text = min(self.text_max or inf, ways)
+        return CHARACTER_BYTES * max(PAGE_CHARACTERS, text) + PAGE_OVERHEAD
 
     @property
     def sqlalchemy_url(self) -> str:

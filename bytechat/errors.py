@@ -7,6 +7,7 @@ import re
 from typing import ClassVar
 
 import msgspec
+import psycopg2
 from flask import Flask, Response, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -186,7 +187,9 @@ def from_database(error: Exception) -> ApiError | None:
     lost = isinstance(error, DBAPIError) and (
         error.connection_invalidated or getattr(error.orig, "pgcode", "") in NOT_READY
     )
-    if lost or isinstance(error, (OperationalError, InterfaceError, PoolTimeoutError)):
+    # Not wrapped by SQLAlchemy where a connection is lost on its way back to the pool.
+    raw = isinstance(error, (psycopg2.OperationalError, psycopg2.InterfaceError))
+    if lost or raw or isinstance(error, (OperationalError, InterfaceError, PoolTimeoutError)):
         return Unavailable("The database does not answer; try again in a moment.", retry_after=2)
     return None
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
+import gevent
 import msgspec
 from flask import Blueprint, Response
 from flask.typing import ResponseReturnValue
@@ -14,10 +16,13 @@ from . import metrics
 from .api import description, encode, endpoint
 from .bus import BusDown
 from .chat.runtime import current_runtime
-from .errors import Problem, Unavailable
+from .errors import Problem, Unavailable, from_database
 from .storage import transaction
 
 blueprint = Blueprint("operations", __name__)
+
+#: Seconds that each part has to answer when it is asked whether it is ready.
+READY_SECONDS = 3.0
 
 #: Swagger UI is inlined in its page, scripts and styles; it may load nothing but the description.
 DOCS_POLICY = (
@@ -40,14 +45,35 @@ def healthz() -> ResponseReturnValue:
 @blueprint.get("/readyz")
 @endpoint(public=True, answers={200: Health, 503: Problem}, tag="operations")
 def readyz() -> ResponseReturnValue:
-    """The database and the bus between workers answer; 503 and which one otherwise."""
+    """The database and the bus between workers answer; otherwise ``errors`` says which does not."""
+    down = {}
+    if not _answers(_ask_database):
+        down["database"] = ["The database does not answer."]
+    if not _answers(current_runtime().neighbours.bus.check):
+        down["bus"] = ["The bus between workers does not answer."]
+    if down:
+        detail = " ".join(sentence for (sentence,) in down.values())
+        raise Unavailable(detail, errors=down, retry_after=2)
+    return encode(Health("ok"))
+
+
+def _answers(check: Callable[[], None]) -> bool:
+    """Whether a part answers in time: who asks must not wait for as long as a request may."""
+    try:
+        with gevent.Timeout(READY_SECONDS):
+            check()
+    except (gevent.Timeout, BusDown):
+        return False
+    except Exception as error:
+        if not from_database(error):
+            raise
+        return False
+    return True
+
+
+def _ask_database() -> None:
     with transaction() as db:
         db.execute(text("SELECT 1"))
-    try:
-        current_runtime().neighbours.bus.check()
-    except BusDown:
-        raise Unavailable("The bus between workers does not answer.", retry_after=2) from None
-    return encode(Health("ok"))
 
 
 @blueprint.get("/metrics")

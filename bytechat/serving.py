@@ -19,6 +19,9 @@ from typing import Any
 from gunicorn import sock
 from gunicorn.workers.ggevent import GeventWorker
 
+#: Seconds that requests have to end in a worker whose successor serves already: there is no hurry.
+HANDOVER_SECONDS = 10
+
 _NOBODY, _COMING, _READY = range(3)
 
 _STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
@@ -52,6 +55,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     def leave_when_relieved(self) -> None:
         """Stop, if that is wanted and the next worker is ready."""
         if self._leaving and self.successor[0] != _COMING:
+            if self.successor[0] == _READY:
+                self.cfg.set("graceful_timeout", HANDOVER_SECONDS)
             self.alive = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -92,11 +97,16 @@ def prepare(server: Any) -> None:
 
 
 def _open_listeners(server: Any) -> None:
-    """Open as many listeners as there will be workers, if the master has not been given some."""
+    """Open as many listeners as there will be workers, if the master has not been given some.
+
+    One comes first that shares with nobody: if another server has the port, gunicorn says so, tries
+    again for some seconds, and ends. Those that share would not notice.
+    """
     given = "GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ
     by_address = all(isinstance(address, tuple) for address in server.cfg.address)
     if given or server.cfg.workers == 1 or not by_address:
         return
+    sock.close_sockets(sock.create_sockets(server.cfg, server.log))
     server.cfg.set("reuse_port", True)
     for _ in range(server.cfg.workers):
         server.LISTENERS = server.LISTENERS + sock.create_sockets(server.cfg, server.log)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 
 import hypothesis
@@ -20,6 +21,11 @@ from .support.server import wait_for_all
 hypothesis.settings.register_profile("long", max_examples=10_000, print_blob=True)
 if profile := os.environ.get("HYPOTHESIS_PROFILE"):
     hypothesis.settings.load_profile(profile)
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A script's "&" means that, and a server or a terminal under test would inherit it, deaf to
+    # Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 KINDS = ["sqlite", "postgresql"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -61,6 +62,10 @@ _standing = select(*STANDING).where(User.id == bindparam("user_id"))
 _revoked_since = select(RevokedToken.jti, RevokedToken.disabled).where(
     RevokedToken.revoked_at > bindparam("moment")
 )
+
+
+# Where a scheme may stand: at the beginning, or behind a comma.
+_BEARER = re.compile(r"(?<![^\s,])bearer(?=\s)", re.IGNORECASE)
 
 
 class Ended(NamedTuple):
@@ -198,6 +203,12 @@ def init_app(app: Flask) -> None:
     """Register the handlers that flask-jwt-extended does not let a loader set."""
     # The extension files a missing CSRF header under "no token"; it is another mistake.
     app.register_error_handler(CSRFError, lambda _error: response_to(CsrfFailed()))
+
+    @app.before_request
+    def spell_bearer() -> None:
+        # A scheme is compared without case (RFC 7235, section 2.1), but not by the extension.
+        if given := request.headers.get("Authorization"):
+            request.environ["HTTP_AUTHORIZATION"] = _BEARER.sub("Bearer", given)
 
     @app.before_request
     def check_csrf_is_ascii() -> None:

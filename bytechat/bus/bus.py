@@ -11,6 +11,8 @@ from contextlib import suppress
 from threading import Event, Lock, Thread
 from typing import Protocol
 
+from ..realtime.turns import TURN_SECONDS, give_way
+
 log = logging.getLogger(__name__)
 
 #: Payloads that may wait to be sent. They are dropped beyond that: the sweep finds their news.
@@ -33,8 +35,11 @@ class BusDown(Exception):
 class Subscription(Protocol):
     """An open line on which payloads arrive. Any of its methods raises when the line is broken."""
 
-    def follow(self, topics: frozenset[str]) -> None:
-        """Follow these topics and no others; when it returns, all that is sent to them arrives."""
+    def follow(self, topics: frozenset[str]) -> bool:
+        """Follow these topics and no others; when it returns, all that is sent to them arrives.
+
+        Returns whether there are some among them that were not heard before.
+        """
 
     def hear(self) -> list[bytes]:
         """What has arrived; waits for it, but not for longer than a new topic may wait."""
@@ -124,7 +129,11 @@ class Bus:
             batch: list[tuple[str, bytes]] = []
             while self._outgoing and len(batch) < BATCH:
                 batch.append(self._outgoing.popleft())
-            self._engine.send(batch)
+            try:
+                self._engine.send(batch)
+            except Exception:
+                self._outgoing.clear()  # by the time that it is back these are old
+                raise
             self.sent += len(batch)
 
     def follow(self, topic: str) -> None:
@@ -188,12 +197,17 @@ class Bus:
             while not self._closed:
                 topics = self._wanted()
                 if topics != followed:
-                    line.follow(topics)
-                    followed = topics
+                    news = line.follow(topics)
                     self.reconnects += self._broken
                     self._broken = False
-                    self._restored()
+                    if news or followed is None:
+                        self._restored()
+                    followed = topics
+                began = time.monotonic()
                 for payload in line.hear():
+                    if time.monotonic() - began > TURN_SECONDS:
+                        give_way()
+                        began = time.monotonic()
                     self.received += 1
                     self._hear(payload)
         finally:

@@ -53,8 +53,10 @@ class LocalLine:
         if topic in self._topics:
             self._queue.put(payload)
 
-    def follow(self, topics: frozenset[str]) -> None:
+    def follow(self, topics: frozenset[str]) -> bool:
+        new = topics - self._topics
         self._topics = topics
+        return bool(new)
 
     def hear(self) -> list[bytes]:
         arrived: list[bytes] = []

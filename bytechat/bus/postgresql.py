@@ -73,8 +73,9 @@ class PostgresLine:
         self._poll.register(self._connection.fileno(), select.POLLIN)
         self._heard_at = monotonic()
 
-    def follow(self, topics: frozenset[str]) -> None:
+    def follow(self, topics: frozenset[str]) -> bool:  # noqa: ARG002
         """Nothing: there is one channel for all."""
+        return False
 
     def hear(self) -> list[bytes]:
         # A statement may have brought some along, which the socket then does not show any more.

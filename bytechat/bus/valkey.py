@@ -20,6 +20,9 @@ TIMEOUT_SECONDS = 2.0
 #: Seconds that a new topic may wait to be followed, if nothing arrives on the line meanwhile.
 HEAR_SECONDS = 0.05
 
+#: Payloads that are taken at once, before others have their turn.
+AT_ONCE = 100
+
 #: Seconds that a line may be silent before it is asked whether it still stands; and then.
 SILENT_SECONDS = 3.0
 
@@ -88,7 +91,7 @@ class ValkeyLine:
         self._unconfirmed = 0
         self._heard_at = self._asked_at = monotonic()
 
-    def follow(self, topics: frozenset[str]) -> None:
+    def follow(self, topics: frozenset[str]) -> bool:
         pubsub = self._pubsub
         subscribe, unsubscribe = (
             (pubsub.ssubscribe, pubsub.sunsubscribe)
@@ -97,7 +100,8 @@ class ValkeyLine:
         )
         if gone := self._followed - topics:
             unsubscribe(*(self._prefix + topic for topic in gone))
-        if new := topics - self._followed:
+        new = topics - self._followed
+        if new:
             self._unconfirmed += len(new)
             subscribe(*(self._prefix + topic for topic in new))
         self._followed = topics
@@ -106,9 +110,10 @@ class ValkeyLine:
             if monotonic() > deadline:
                 raise TimeoutError("a subscription was not confirmed")
             self._read(HEAR_SECONDS)
+        return bool(new)
 
     def hear(self) -> list[bytes]:
-        while self._read(0):
+        while len(self._arrived) < AT_ONCE and self._read(0):
             pass
         if not self._arrived:
             self._read(HEAR_SECONDS)
@@ -127,25 +132,39 @@ class ValkeyLine:
                 raise TimeoutError("the line is dead")
         elif moment - self._heard_at > SILENT_SECONDS:
             self._asked_at = moment
-            for line in self._lines():
+            for line in self._lines().values():
                 line.ping()
 
-    def _lines(self) -> list[Any]:
-        return list(self._pubsub.node_pubsub_mapping.values()) if self._sharded else [self._pubsub]
+    def _lines(self) -> dict[str, Any]:
+        """The open lines by their nodes' names; there is one, with no name, but on a cluster."""
+        lines = self._pubsub.node_pubsub_mapping if self._sharded else {"": self._pubsub}
+        return {node: line for node, line in lines.items() if line.connection}
 
     def _read(self, seconds: float) -> bool:
-        """Take one thing that has arrived, waiting at most this long; whether there was any."""
-        if self._sharded:
-            # The nodes are waited for one after the other.
-            seconds /= max(1, 10 * len(self._lines()))
-            message = self._pubsub.get_sharded_message(timeout=seconds)
+        """Take what has arrived on each line, waiting at most this long; whether there was any."""
+        lines = self._lines()
+        if len(lines) > 1:
+            seconds /= 10 * len(lines)  # they are waited for one after the other
+        some = False
+        for node, line in lines.items():
+            # Looked for first, and then read with time: there may be the half of a message, which a
+            # read that must not wait would take for the end of the line.
+            if line.connection.can_read(seconds):
+                self._take(node)
+                some = True
+        return some
+
+    def _take(self, node: str) -> None:
+        if node:
+            message = self._pubsub.get_sharded_message(
+                timeout=TIMEOUT_SECONDS, target_node=self._pubsub.cluster.get_node(node_name=node)
+            )
         else:
-            message = self._pubsub.get_message(timeout=seconds)
+            message = self._pubsub.get_message(timeout=TIMEOUT_SECONDS)
         if message is None:
-            return False
+            return
         self._heard_at = monotonic()
         if message["type"] in _MESSAGES:
             self._arrived.append(message["data"])
         elif message["type"] in _CONFIRMED:
             self._unconfirmed -= 1
-        return True

@@ -11,7 +11,7 @@ from msgspec import Meta
 from ..api import invalid
 from ..auth.schemas import Account
 from ..errors import ApiError, Invalid, MalformedJson, UnknownType
-from ..realtime.connection import text_frame
+from ..realtime.framing import text_frame
 from .schemas import Changes, ClientId, Id, Message, Room, Seq
 
 RoomRef = Id | Annotated[str, Meta(max_length=64)]

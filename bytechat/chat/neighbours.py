@@ -22,7 +22,7 @@ from ..auth.schemas import Account
 from ..bus import Bus, Engine
 from ..models import now
 from ..realtime.closing import Code
-from ..realtime.connection import text_frame
+from ..realtime.framing import text_frame
 from ..realtime.hub import Hub
 from ..storage import reading, transaction
 from . import frames, hints, rooms, workers
@@ -42,8 +42,14 @@ PRESENCE_SECONDS = 0.5
 #: Seconds between two signs of life.
 BEAT_SECONDS = 2.0
 
+#: Seconds without a look at the database after which others may have been unable to beat, too.
+OUTAGE_SECONDS = 3.0
+
 #: So few who come or go are told one by one, and then nobody is told of themselves.
 FEW = 16
+
+#: And so many in one piece, at most.
+MANY = 500
 
 #: Tokens of one hint: they have 36 characters, and a hint has room for 7,900.
 TOKENS_AT_ONCE = 100
@@ -57,7 +63,7 @@ class Neighbours:
 
     def __init__(self, app: Flask, worker: str, hub: Hub, engine: Engine, *, shared: bool) -> None:
         self.worker = worker
-        self.presence = Presence(worker)
+        self.presence = Presence()
         self.bus = Bus(engine, self._receive, self.look)
         #: How many sockets each living worker has.
         self.sockets: dict[str, int] = {}
@@ -70,6 +76,10 @@ class Neighbours:
         self._sweep_now = Event()
         self._swept_at = 0.0
         self._beat_at = 0.0
+        #: The number of this worker's latest version; and how often it was given up, and came back.
+        self._version = self._comebacks = 0
+        #: When the database was read last, and from when on who is silent then counts as dead.
+        self._read_at = self._calm_at = 0.0
         self._revoked_since = now() - CLOCK_SKEW
 
     def start(self) -> None:
@@ -85,8 +95,8 @@ class Neighbours:
 
     def tell_news(self, committed: list[Committed]) -> None:
         """These changes are in the database: ascending by room and rev."""
-        if self.bus.alone:
-            return
+        if self.bus.alone or not self.sockets.keys() - {self.worker}:
+            return  # nobody else was there at the last sweep; who has come since sweeps, too
         for hint in hints.news(self.worker, committed, self.bus.payload_max):
             self.bus.publish(hints.topic(hint.room), hints.encode(hint))
 
@@ -108,7 +118,7 @@ class Neighbours:
 
     def _receive(self, payload: bytes) -> None:
         hint = hints.decode(payload)
-        if hint.worker != self.worker:
+        if hint.worker.partition("-")[0] != self.worker:
             self._act_on(hint)
 
     def _act_on(self, hint: Hint) -> None:
@@ -174,13 +184,28 @@ class Neighbours:
 
     def _learn_who_is_online(self, db: Connection) -> None:
         living = workers.living(db)
-        self.sockets = {worker: state.sockets for worker, state in living.items()}
-        versions = {worker: state.version for worker, state in living.items()}
+        self.sockets = {name.partition("-")[0]: state.sockets for name, state in living.items()}
+        versions = {name: state.version for name, state in living.items() if name != self._name}
+        if self._is_calm():
+            self.presence.forget_others_than(versions)
         for worker, since in self.presence.missed(versions).items():
             version, changes = workers.changes_since(db, worker, since)
             self.presence.learn(worker, max(version, versions[worker]), changes)
 
+    def _is_calm(self) -> bool:
+        """Whether who is silent is dead: not if nobody could beat, as the database was away."""
+        moment = monotonic()
+        if moment - self._read_at > OUTAGE_SECONDS:
+            self._calm_at = moment + 2 * BEAT_SECONDS
+        self._read_at = moment
+        return moment >= self._calm_at
+
     # Presence.
+
+    @property
+    def _name(self) -> str:
+        """This worker in the database: another one each time that it has come back."""
+        return f"{self.worker}-{self._comebacks}"
 
     def presence_step(self) -> None:
         """Tell who has come or gone: the people here, then the other workers."""
@@ -190,7 +215,7 @@ class Neighbours:
         if self._shared:
             self._tell_changes()
         else:
-            self.presence.told(self.presence.version, self.presence.untold())
+            self.presence.told(self.presence.untold())
 
     def _show_turns(self, turns: list[Turn]) -> None:
         together: dict[frozenset[int], list[Turn]] = {}
@@ -202,7 +227,9 @@ class Neighbours:
                 for turn in group
             ]
             if len(shown) > FEW:
-                self._hub.whisper(room_ids, b"".join(frame for _, frame in shown))
+                for start in range(0, len(shown), MANY):
+                    part = b"".join(frame for _, frame in shown[start : start + MANY])
+                    self._hub.whisper(room_ids, part)
             else:
                 for user_id, frame in shown:
                     self._hub.whisper(room_ids, frame, besides=user_id)
@@ -211,24 +238,33 @@ class Neighbours:
         changes = self.presence.untold()
         if not changes and monotonic() - self._beat_at < BEAT_SECONDS:
             return
-        version = self.presence.version + bool(changes)
+        # Never the same one twice: what a commit that failed has written, others may have read.
+        self._version += bool(changes)
+        state = State(self._version, len(self._hub))
         with self._app.app_context(), transaction() as db:
-            state = State(version, len(self._hub))
-            written = changes
-            if not workers.beat(db, self.worker, state):
-                # The first time; or it was silent for so long that it was given up.
-                workers.arrive(db, self.worker, state)
-                written = self.presence.all_here()
-            workers.note(db, self.worker, version, written)
-            workers.bury(db)
+            here = workers.beat(db, self._name, state)
+            if here:
+                workers.note(db, self._name, self._version, changes)
+        if not here:
+            self._arrive(state)
         self._beat_at = monotonic()
-        self.presence.told(version, changes)
-        self._publish_changes(version, changes)
+        self.presence.told(changes)
+        self._publish_changes(self._version, changes)
+        if monotonic() >= self._calm_at:
+            with self._app.app_context(), transaction() as db:
+                workers.bury(db)
+
+    def _arrive(self, state: State) -> None:
+        """The first time; or this worker was silent for so long that the others forgot it."""
+        self._comebacks += 1
+        with self._app.app_context(), transaction() as db:
+            workers.arrive(db, self._name, state)
+            workers.note(db, self._name, state.version, self.presence.all_here())
 
     def _publish_changes(self, version: int, changes: list[Change]) -> None:
         if not changes:
             return
-        payload = hints.encode(hints.Presence(self.worker, version, changes))
+        payload = hints.encode(hints.Presence(self._name, version, changes))
         if len(payload) > self.bus.payload_max:
-            payload = hints.encode(hints.Presence(self.worker, version))
+            payload = hints.encode(hints.Presence(self._name, version))
         self.bus.publish(ALL, payload)

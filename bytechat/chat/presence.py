@@ -50,11 +50,14 @@ class _Online:
         return frozenset().union(*self.workers.values())
 
 
-class Presence:
-    """What one worker knows of who is online; ``worker`` is its own name."""
+#: Stands for this worker among the others.
+HERE = ""
 
-    def __init__(self, worker: str) -> None:
-        self._worker = worker
+
+class Presence:
+    """What one worker knows of who is online."""
+
+    def __init__(self) -> None:
         self._lock = Lock()
         self._here: dict[int, _Here] = {}
         self._online: dict[int, _Online] = {}
@@ -63,7 +66,6 @@ class Presence:
         self._before: dict[int, tuple[Account, frozenset[int]]] = {}
         #: What the other workers have not been told yet.
         self._untold: dict[int, Change] = {}
-        self.version = 0
         self._seen: dict[str, int] = {}  # versions of the others
 
     def arrive(self, user: Account, rooms: Iterable[int]) -> None:
@@ -120,10 +122,9 @@ class Presence:
         with self._lock:
             return [Change(here.user, here.rooms) for here in self._here.values()]
 
-    def told(self, version: int, changes: Iterable[Change]) -> None:
-        """These changes can be read by all from now on, under this version."""
+    def told(self, changes: Iterable[Change]) -> None:
+        """These changes can be read by all from now on."""
         with self._lock:
-            self.version = version
             for change in changes:
                 if self._untold.get(change.user.id) == change:
                     del self._untold[change.user.id]
@@ -131,22 +132,22 @@ class Presence:
     # What the others tell.
 
     def missed(self, versions: Mapping[str, int]) -> dict[str, int]:
-        """Which of the workers that live have changes that are not known here, after which version.
-
-        A worker that is not among them is gone, and its users with it.
-        """
+        """Which of the other workers have changes that are not known here, after which version."""
         with self._lock:
-            for worker in self._seen.keys() - versions.keys():
-                del self._seen[worker]
-                for user_id in [
-                    user_id for user_id, on in self._online.items() if worker in on.workers
-                ]:
-                    self._change(worker, Change(self._online[user_id].user, []))
             return {
                 worker: self._seen.get(worker, 0)
                 for worker, version in versions.items()
-                if worker != self._worker and version > self._seen.get(worker, 0)
+                if version > self._seen.get(worker, 0)
             }
+
+    def forget_others_than(self, living: Iterable[str]) -> None:
+        """The other workers are gone, and their users with them."""
+        with self._lock:
+            for worker in self._seen.keys() - set(living):
+                del self._seen[worker]
+                theirs = [on.user for on in self._online.values() if worker in on.workers]
+                for user in theirs:
+                    self._change(worker, Change(user, []))
 
     def follows(self, worker: str, version: int) -> bool:
         """Whether a worker's version is the next one that is to be learnt."""
@@ -163,7 +164,7 @@ class Presence:
 
     def _change_here(self, change: Change) -> None:
         self._untold[change.user.id] = change
-        self._change(self._worker, change)
+        self._change(HERE, change)
 
     def _change(self, worker: str, change: Change) -> None:
         """Note what a worker has of a user. With the lock held."""

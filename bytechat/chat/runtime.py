@@ -22,7 +22,8 @@ from ..extensions import db
 from ..models import now
 from ..realtime import pulse
 from ..realtime.closing import Code
-from ..realtime.connection import Connection, text_frame
+from ..realtime.connection import Connection
+from ..realtime.framing import text_frame
 from ..realtime.hub import Hub
 from ..storage import reading
 from . import frames, messages, rooms

@@ -19,6 +19,7 @@ from ..auth import accounts
 from ..errors import BadHandshake, from_database, response_to
 from ..extensions import sock
 from ..realtime.connection import Connection
+from ..realtime.reader import Reader
 from . import frames, handshake
 from .handshake import Admission
 from .peer import Peer
@@ -98,7 +99,6 @@ def ws(server: Server) -> None:
         owner=admission.user.id,
         token=admission.token,
         expires_at=admission.expires_at,
-        frame_max=runtime.settings.frame_max,
         outbox_max=runtime.settings.outbox_max,
         lock=_make_lock(),
     )
@@ -146,7 +146,8 @@ def _talk(
     try:
         log.info("socket opened", extra={**about, "sockets": len(runtime.hub)})
         runtime.welcome(connection, _hello(admission, heads, runtime))
-        connection.serve(Peer(connection, admission, runtime).receive, sent_early)
+        receive = Peer(connection, admission, runtime).receive
+        Reader(connection, runtime.settings.frame_max).serve(receive, sent_early)
     except Exception:
         log.exception("a socket failed", extra=about)
     finally:

@@ -10,14 +10,14 @@ from datetime import timedelta
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select, text, update
+from sqlalchemy import Connection, delete, func, insert, literal, or_, select, text, update
 
 from ..auth.schemas import Account
 from ..models import Presence, Worker
 from .hints import Change
 
 #: Seconds without a beat after which a worker counts as gone, and its users with it.
-SILENT = timedelta(seconds=10)
+SILENT = timedelta(seconds=12)
 
 #: Seconds after which its rows are removed; until then it may come back to life.
 DEAD = timedelta(seconds=60)
@@ -86,6 +86,8 @@ def changes_since(db: Connection, worker: str, version: int) -> tuple[int, list[
     rows = db.execute(
         select(Presence.user_id, Presence.username, Presence.rooms, Presence.version)
         .where(Presence.worker_id == worker, Presence.version > version)
+        # Whoever knows nothing of a worker need not be told who has left it.
+        .where(or_(literal(version > 0), Presence.rooms != "[]"))
         .order_by(Presence.version)
     ).all()
     changes = [
@@ -96,5 +98,6 @@ def changes_since(db: Connection, worker: str, version: int) -> tuple[int, list[
 
 
 def bury(db: Connection) -> None:
-    """Remove what the dead have left."""
-    db.execute(delete(Worker).where(Worker.beat_at < func.now() - DEAD))
+    """Remove what the dead have left; another worker that does so just now is not waited for."""
+    dead = select(Worker.id).where(Worker.beat_at < func.now() - DEAD)
+    db.execute(delete(Worker).where(Worker.id.in_(dead.with_for_update(skip_locked=True))))

@@ -123,7 +123,7 @@ class Outbox:
         if error.retry_after is None:
             self._settle(post.handle.client_id, Refused(error.code, error.detail))
             return True
-        # Those behind it wait too, so that the order stays.
+        # What was not sent yet waits behind it. What is on its way may be stored before it.
         post.sent = False
         self._not_before = max(self._not_before, now + error.retry_after)
         if error.code == "rate_limited":

@@ -6,8 +6,8 @@ from collections import deque
 
 from .connection import Connection
 
-#: Connections of a cohort. A frame that comes during a visit waits for two milliseconds more at
-#: most, if all of them are written to; and each room costs a visit a microsecond, for all of them.
+#: Connections of a cohort. A frame that comes during a visit waits for about two milliseconds more,
+#: if all of them are written to; and each room costs a visit a microsecond, for all of them.
 COHORT = 250
 
 #: Whispers that may wait for a cohort's turn. The oldest are dropped first: they say the least.

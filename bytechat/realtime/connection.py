@@ -1,8 +1,8 @@
-"""One WebSocket: it owns its socket, reads it in its one greenlet, and has the one outbox.
+"""One open socket: who is behind it, and the one outbox through which it is written to and closed.
 
 flask-sock has done the handshake; from there on nothing of simple-websocket is used. Its sends
-ignore a short write and may come from two greenlets at once (flask-sock#85, simple-websocket#45),
-its inbox has no bound, and its reader would be a second greenlet of 13 KiB for each connection.
+ignore a short write and may come from two greenlets at once (flask-sock#85, simple-websocket#45).
+Its Reader reads it.
 """
 
 from __future__ import annotations
@@ -10,27 +10,14 @@ from __future__ import annotations
 import _thread
 import socket
 from collections import deque
-from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from itertools import islice
-from math import inf
 from threading import Event
 from time import monotonic
 from typing import Any
 
-from wsproto.connection import Connection as Protocol
-from wsproto.connection import ConnectionState, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
-from wsproto.events import Event as Received
-from wsproto.frame_protocol import FrameProtocol
-
 from .closing import Code
-from .turns import TURN_SECONDS, give_way
-
-RECEIVE_BYTES = 16_384
-
-#: Frames of one peer before it is the others' turn: 1 to 2 ms, if they are small ones.
-FRAMES_IN_A_TURN = 64
+from .framing import close_frame
 
 #: What keeping a chunk in the outbox costs beside its bytes.
 CHUNK_COST = 64
@@ -48,55 +35,33 @@ TOO_SLOW_SECONDS = 10.0
 #: Seconds without progress after which a peer that we wait for is stalled.
 STALLED_SECONDS = 10.0
 
-# A server's frames have no mask and no extension, so encoding them needs no connection's state.
-_encoder = FrameProtocol(client=False, extensions=[])
-
-PING = bytes(_encoder.ping())
-
-#: What a connection hands up: a text message, or None for a binary one.
-Receiver = Callable[[str | None], None]
-
-
-def text_frame(payload: bytes) -> bytes:
-    """One unfragmented text frame of a server (RFC 6455, section 5.2); ``payload`` is UTF-8."""
-    size = len(payload)
-    if size < 126:
-        return b"\x81" + size.to_bytes(1, "big") + payload
-    if size < 65_536:
-        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
-    return b"\x81\x7f" + size.to_bytes(8, "big") + payload
-
 
 class Connection:
     """One open socket and who is behind it.
 
     ``owner`` and ``token`` are ids for the hub to find it by; ``expires_at`` is when the token
-    ends, in seconds of the epoch. ``frame_max`` and ``outbox_max`` are in bytes, 0 is no limit.
-    ``lock`` guards what may be written; nothing waits while it is held.
+    ends, in seconds of the epoch. ``sock`` is for the Reader to read. ``outbox_max`` is in bytes, 0
+    is no limit. ``lock`` guards what may be written; nothing waits while it is held.
     """
 
     __slots__ = (
-        "_closing",
         "_deadline",
         "_emptied",
-        "_frame_max",
         "_inflight",
         "_lock",
         "_opened",
         "_outbox",
         "_outbox_max",
-        "_parts",
-        "_protocol",
         "_raw",
-        "_size",
-        "_sock",
         "_waiting",
         "_writing",
         "close_code",
+        "closing",
         "expires_at",
         "heard_at",
         "owner",
         "pinged_at",
+        "sock",
         "token",
     )
 
@@ -107,7 +72,6 @@ class Connection:
         owner: int,
         token: str | None,
         expires_at: float,
-        frame_max: int,
         outbox_max: int,
         lock: AbstractContextManager[Any],
     ) -> None:
@@ -117,30 +81,27 @@ class Connection:
         self.heard_at = self.pinged_at = monotonic()
         #: The code that the socket was closed with, once it is.
         self.close_code: int = Code.ABNORMAL
-        self._sock = sock
+        self.sock = sock
         # gevent's socket waits in send() until there is room; the one inside it answers at once.
         self._raw: Any = getattr(sock, "_sock", sock)
-        self._protocol = Protocol(ConnectionType.SERVER)
-        self._frame_max = frame_max
-        self._parts: list[str] = []  # of a text message that is still arriving
-        self._size = 0  # of a message that is still arriving, in bytes
         self._lock = lock  # guards what follows
         self._outbox: deque[bytes | memoryview] = deque()
         self._outbox_max = outbox_max
         self._waiting = 0  # bytes in the outbox, and what keeping them costs
         self._inflight = 0  # chunks at its head that the writer has handed to the kernel
         self._writing = False
-        self._emptied: Event | None = None  # when the reader waits for it
+        self._emptied: Event | None = None  # when the Reader waits for it
         self._opened = False
-        self._closing = False
+        #: Whether a close frame was sent, or the end was found: nothing more is written.
+        self.closing = False
         self._deadline = 0.0
 
-    # Writing: any greenlet may call these; none of them waits.
+    # Any greenlet may call these but flush() and end(), which are the Reader's. Only flush() waits.
 
     def open(self, first: bytes) -> None:
         """Begin to send: ``first``, then whatever has been pushed until now."""
         with self._lock:
-            if self._closing:
+            if self.closing:
                 return
             held = b"".join([first, *self._outbox])
             self._outbox.clear()
@@ -154,13 +115,13 @@ class Connection:
         Chunks are kept as they are, so that many connections may share them.
         """
         with self._lock:
-            if not self._closing:
+            if not self.closing:
                 self._put(*chunks)
 
     def flush(self) -> None:
         """Wait until the peer has taken what it was sent; one that takes nothing is closed (4408).
 
-        For the reader alone, which reads no more meanwhile.
+        No more is read meanwhile.
         """
         with self._lock:
             if not self._outbox:
@@ -175,26 +136,42 @@ class Connection:
     def close(self, code: Code, reason: str = "") -> None:
         """Send a close frame, once, after all that was pushed before it."""
         with self._lock:
-            if not self._closing:
+            if not self.closing:
                 if not self._opened:
                     self._outbox.clear()
                     self._opened = True
-                self._put(bytes(_encoder.close(code, reason)))
-            if not self._closing:  # unless just that was too much for the outbox
+                self._put(close_frame(code, reason))
+            if not self.closing:  # unless just that was too much for the outbox
                 self._shut(code, CLOSE_SECONDS)
+
+    def answer_close(self, code: int) -> None:
+        """Answer the peer's close frame with its own code, unless it answers ours."""
+        with self._lock:
+            if not self.closing:
+                self.close_code = int(code)
+                self._put(close_frame(code))
+
+    def end(self) -> None:
+        """Close the socket, when it is read no more."""
+        with self._lock:
+            self.closing = True
+            self._outbox.clear()
+        with suppress(OSError):
+            self._raw.shutdown(socket.SHUT_WR)
+        self.sock.close()
 
     def overdue(self, moment: float) -> bool:
         """Whether the peer has not answered our close frame in time (``moment`` is monotonic)."""
-        return self._closing and moment > self._deadline
+        return self.closing and moment > self._deadline
 
     def abandon(self) -> None:
-        """Cut the socket; the reader wakes up and ends."""
+        """Cut the socket; the Reader wakes up and ends."""
         with self._lock:
             self._cut()
 
     def _cut(self) -> None:
         """With the lock held."""
-        self._closing = True
+        self.closing = True
         self._outbox.clear()
         self._tell_emptied()
         with suppress(OSError):
@@ -236,13 +213,13 @@ class Connection:
         kept = max(1, self._inflight)
         while len(self._outbox) > kept:
             self._outbox.pop()
-        self._outbox.append(bytes(_encoder.close(Code.TOO_SLOW, "too slow: reconnect and resume")))
+        self._outbox.append(close_frame(Code.TOO_SLOW, "too slow: reconnect and resume"))
         self._waiting = sum(len(chunk) + CHUNK_COST for chunk in self._outbox)
         self._opened = True
         self._shut(Code.TOO_SLOW, TOO_SLOW_SECONDS)
 
     def _shut(self, code: Code, seconds: float) -> None:
-        self._closing = True
+        self.closing = True
         self.close_code = code
         self._deadline = monotonic() + seconds
 
@@ -257,7 +234,7 @@ class Connection:
                         self._writing = False
                         self._tell_emptied()
                         return
-                sent = self._sock.sendmsg(chunks)  # waits for room
+                sent = self.sock.sendmsg(chunks)  # waits for room
                 with self._lock:
                     self._discard(sent)
         except OSError:
@@ -279,88 +256,3 @@ class Connection:
             sent -= len(head)
             self._waiting -= len(head) + CHUNK_COST
             self._outbox.popleft()
-
-    # Reading: one greenlet alone.
-
-    def serve(self, receive: Receiver, first: bytes = b"") -> None:
-        """Read until either side has closed, then close the socket.
-
-        Each message is handed to ``receive``, one at a time. ``first`` is what has been read of the
-        socket before.
-
-        No more is read before ``receive`` has returned. gevent's recv() lets nobody else run while
-        there is something to read, so a peer that floods would have the worker for itself: after
-        some frames it is the others' turn, and TCP holds the peer back.
-        """
-        turn = 0
-        try:
-            data = first or self._sock.recv(RECEIVE_BYTES)
-            while data:
-                began = monotonic()
-                # Any byte is life (Autobahn 9.3.1); and while the reader is held back nobody can
-                # say that the peer is silent.
-                self.heard_at = inf
-                self._protocol.receive_data(data)
-                turn += 1
-                for event in self._protocol.events():
-                    if self._handle(event, receive):
-                        return
-                    turn += 1
-                    if turn % FRAMES_IN_A_TURN == 0 or monotonic() - began > TURN_SECONDS:
-                        give_way()
-                        began = monotonic()
-                self.heard_at = monotonic()
-                if turn >= FRAMES_IN_A_TURN:
-                    turn = 0
-                    give_way()
-                data = self._sock.recv(RECEIVE_BYTES)
-        except OSError:
-            pass  # cut off: as good as an end
-        finally:
-            with self._lock:
-                self._closing = True
-                self._outbox.clear()
-            with suppress(OSError):
-                self._raw.shutdown(socket.SHUT_WR)
-            self._sock.close()
-
-    def _handle(self, event: Received, receive: Receiver) -> bool:
-        """Act on an event; True if it was the peer's close frame."""
-        if isinstance(event, CloseConnection):
-            if self._protocol.state is ConnectionState.OPEN:  # no frame: the parser has given up
-                self.close(Code(event.code), event.reason or "")
-                return False
-            self._answer_close(event)
-            return True
-        if self._closing:
-            return False
-        if isinstance(event, (TextMessage, BytesMessage)):
-            self._gather(event, receive)
-        elif isinstance(event, Ping):
-            self.push(bytes(_encoder.pong(event.payload)))
-        return False
-
-    def _gather(self, event: TextMessage | BytesMessage, receive: Receiver) -> None:
-        """Put the parts of a message together, counting bytes and not characters."""
-        data = event.data
-        if isinstance(data, str):
-            self._size += len(data) if data.isascii() else len(data.encode())
-        else:
-            self._size += len(data)
-        if self._frame_max and self._size > self._frame_max:
-            self._parts.clear()
-            self.close(Code.TOO_BIG, f"a message has at most {self._frame_max} bytes")
-            return
-        if isinstance(data, str) and data:
-            self._parts.append(data)
-        if event.message_finished:
-            text = "".join(self._parts) if isinstance(event, TextMessage) else None
-            self._parts.clear()
-            self._size = 0
-            receive(text)
-
-    def _answer_close(self, event: CloseConnection) -> None:
-        with self._lock:
-            if not self._closing:
-                self.close_code = int(event.code)
-                self._put(bytes(_encoder.close(event.code)))

@@ -92,6 +92,14 @@ class Feed:
         if self.early:
             self.early = {rev: frame for rev, frame in self.early.items() if rev > self.newest}
 
+    def drop(self, early: list[int]) -> None:
+        """Forget these early frames: what comes before them is not in the database, nor are they.
+
+        They are of another one, or were lost when it changed hands.
+        """
+        for rev in early:
+            self.early.pop(rev, None)
+
     # Giving out.
 
     def enter(self, cohort: Cohort, connection: Connection) -> int:

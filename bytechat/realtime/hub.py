@@ -28,7 +28,7 @@ GAPS_AT_ONCE = 8
 PORTION = 262_144
 
 #: Reads a room's frames after a rev: (room, since, limit) -> [(rev, frame)], ascending. May raise.
-Reader = Callable[[int, int, int], list[tuple[int, bytes]]]
+ReadSince = Callable[[int, int, int], list[tuple[int, bytes]]]
 
 
 def _note_nothing(_room: int) -> None:
@@ -48,7 +48,7 @@ class Hub:
 
     def __init__(
         self,
-        read_since: Reader,
+        read_since: ReadSince,
         *,
         entered: Callable[[int], None] = _note_nothing,
         left: Callable[[int], None] = _note_nothing,
@@ -259,7 +259,7 @@ class Hub:
                 if feed is None or not feed.gap:
                     continue
                 feed.behind = False  # what is found out from now on may be after what is read
-                since = feed.newest
+                since, waiting = feed.newest, list(feed.early)
             try:
                 frames = self._read_since(room, since, PAGE)
             except Exception as error:
@@ -270,5 +270,7 @@ class Hub:
                 continue
             with self._lock:
                 feed.fill(frames)
+                if len(frames) < PAGE:
+                    feed.drop(waiting)
                 feed.behind = feed.behind or len(frames) == PAGE
                 self._note(room, feed)

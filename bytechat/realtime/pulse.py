@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from .closing import Code
-from .connection import PING, Connection
+from .connection import Connection
+from .framing import PING
 from .hub import Hub
 
 #: Seconds between two looks at all connections; one look at 5,000 takes about 2 ms.

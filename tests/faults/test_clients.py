@@ -25,7 +25,7 @@ from .crowd import LOBBY, SECONDS, wait_until
 SHORTEST_LIFE, LONGEST_LIFE = 150, 30_000
 
 #: Bytes that may wait for a socket; and the same with the kernel's buffers of both sides, about.
-OUTBOX, BUFFERS = 262_144, 7_000_000
+OUTBOX, BUFFERS = 1_000_000, 8_000_000
 
 #: Those who do not read, at a time.
 SLEEPERS = 2

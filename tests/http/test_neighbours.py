@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from math import inf
 from typing import Any
 
 import msgspec
@@ -86,6 +87,7 @@ def make_colleague(
 ) -> Iterator[Callable[[], Colleague]]:
     monkeypatch.setattr(neighbours, "PRESENCE_SECONDS", 0.0)
     monkeypatch.setattr(presence, "LINGER_SECONDS", 0.0)
+    monkeypatch.setattr(neighbours, "OUTAGE_SECONDS", inf)  # steps here are not a second apart
     url = databases.fresh("postgresql")
     apps: list[Flask] = []
 
@@ -206,6 +208,52 @@ def test_the_users_of_a_worker_that_has_died_go_when_its_heartbeat_has_run_out(
     assert other.presence.online([LOBBY]) == []
 
 
+def test_nobody_is_given_up_when_the_database_was_away_from_all(
+    one: Colleague, other: Colleague, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one.presence.arrive(ALICE, [LOBBY])
+    one.tell()
+    other.sweep()
+    monkeypatch.undo()
+    other.mind._read_at -= neighbours.OUTAGE_SECONDS
+    age(one, workers.SILENT + timedelta(seconds=1))
+    other.sweep()
+    assert other.presence.online([LOBBY]) == [ALICE.id]
+    other.mind._calm_at = 0.0  # it had time to beat
+    other.sweep()
+    assert other.presence.online([LOBBY]) == []
+
+
+def test_a_version_is_not_used_again_when_it_is_not_known_whether_it_was_written(
+    one: Colleague, other: Colleague, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one.presence.arrive(ALICE, [LOBBY])
+    one.tell()
+    one.presence.arrive(BOB, [LOBBY])
+    with monkeypatch.context() as outage:
+        outage.setattr(one.presence, "told", lambda _: 1 / 0)  # the answer to the commit is lost
+        with pytest.raises(ZeroDivisionError):
+            one.tell()
+    other.sweep()
+    one.presence.arrive(CAROL, [LOBBY])
+    one.tell()
+    other.sweep()
+    assert sorted(other.presence.online([LOBBY])) == [ALICE.id, BOB.id, CAROL.id]
+
+
+def test_who_has_left_while_a_worker_was_given_up_is_gone(one: Colleague, other: Colleague) -> None:
+    one.presence.arrive(ALICE, [LOBBY])
+    one.presence.arrive(BOB, [LOBBY])
+    one.tell()
+    other.sweep()
+    age(one, workers.DEAD + timedelta(seconds=1))
+    other.tell()  # buries it
+    one.presence.depart(ALICE)
+    one.tell()
+    other.sweep()
+    assert other.presence.online([LOBBY]) == [BOB.id]
+
+
 def test_a_worker_that_was_given_up_and_lives_is_believed_again(
     one: Colleague, other: Colleague
 ) -> None:
@@ -228,11 +276,11 @@ def test_a_worker_beats_although_nobody_comes_or_goes(one: Colleague) -> None:
     age(one, timedelta(seconds=30))
     one.tell()  # not due yet
     with one.app.app_context(), transaction() as connection:
-        assert one.mind.worker not in workers.living(connection)
+        assert one.mind._name not in workers.living(connection)
     one.mind._beat_at = time.monotonic() - neighbours.BEAT_SECONDS
     assert one.tell() == []
     with one.app.app_context(), transaction() as connection:
-        assert workers.living(connection)[one.mind.worker].version == 1
+        assert workers.living(connection)[one.mind._name].version == 1
 
 
 def test_what_the_database_has_refused_is_told_later(

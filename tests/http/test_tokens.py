@@ -210,7 +210,19 @@ HEADERS = {
     "nothing after the scheme": ({"Authorization": "Bearer "}, None),
     "two tokens": ({"Authorization": "Bearer TOKEN TOKEN"}, None),
     "two tokens with a comma": ({"Authorization": "Bearer TOKEN, Bearer TOKEN"}, None),
+    "two tokens, once in lower case": ({"Authorization": "Bearer TOKEN,bearer TOKEN"}, None),
+    "scheme of another one": ({"Authorization": "Basic bearer TOKEN"}, "not_authenticated"),
+    "scheme within a word": ({"Authorization": "xbearer TOKEN"}, "not_authenticated"),
 }
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "bEARER", " bearer ", "bearer\t"])
+def test_the_scheme_is_compared_without_case(shared: Shared, scheme: str) -> None:
+    headers = {"Authorization": f"{scheme} {token_of(shared.alice)}"}
+    assert shared.client.get("/profile", headers=headers).status_code == 200
+    problem(
+        shared.client.get("/profile", headers={"Authorization": "bearer x"}), 401, "invalid_token"
+    )
 
 
 @pytest.mark.parametrize(("headers", "code"), HEADERS.values(), ids=HEADERS)

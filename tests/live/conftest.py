@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
 from tests.support.databases import Databases
-from tests.support.deployments import ALL, ALONE, USUAL_TOGETHER, Deployments
+from tests.support.deployments import ALL, ALONE, USUAL_TOGETHER, Deployment, Deployments
 from tests.support.people import Person
 from tests.support.server import Server, wait_for_all
 
@@ -25,17 +24,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each test over the deployments for which it makes sense; over all of them with --matrix."""
-    if metafunc.definition.get_closest_marker("one_worker"):
-        deployments = ALONE
-    elif metafunc.config.getoption("--matrix"):
-        deployments = ALL
-    else:
-        together = metafunc.definition.get_closest_marker("together")
-        deployments = USUAL_TOGETHER if together else ALONE
-    for fixture in ("server", "start_server"):
-        if fixture in metafunc.fixturenames:
-            scope: Literal["module", "function"] = "module" if fixture == "server" else "function"
-            metafunc.parametrize(fixture, deployments, indirect=True, scope=scope, ids=str)
+    if "deployment" in metafunc.fixturenames:
+        marked = metafunc.definition.get_closest_marker
+        if marked("any_database"):
+            chosen = ALONE[:1]
+        elif metafunc.config.getoption("--matrix"):
+            chosen = ALONE if marked("one_worker") else ALL
+        else:
+            chosen = USUAL_TOGETHER if marked("together") and not marked("one_worker") else ALONE
+        metafunc.parametrize("deployment", chosen, indirect=True, scope="module", ids=str)
 
 
 @pytest.fixture(scope="session")
@@ -47,20 +44,27 @@ def deployments(databases: Databases) -> Iterator[Deployments]:
 
 
 @pytest.fixture(scope="module")
-def server(request: pytest.FixtureRequest, deployments: Deployments) -> Iterator[Server]:
+def deployment(request: pytest.FixtureRequest) -> Deployment:
+    """The way in which a test's server is deployed."""
+    chosen: Deployment = request.param
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def server(deployment: Deployment, deployments: Deployments) -> Iterator[Server]:
     """Shared: whoever leaves it changed (stops it, fills it) takes start_server instead."""
-    with deployments.start(request.param) as running:
+    with deployments.start(deployment) as running:
         yield running
         check_log(running)
 
 
 @pytest.fixture
-def start_server(request: pytest.FixtureRequest, deployments: Deployments) -> Iterator[StartServer]:
+def start_server(deployment: Deployment, deployments: Deployments) -> Iterator[StartServer]:
     """Starts servers of one's own; takes settings as the environment has them."""
     with ExitStack() as stack:
 
         def start(**settings: str) -> Server:
-            return stack.enter_context(deployments.start(request.param, **settings))
+            return stack.enter_context(deployments.start(deployment, **settings))
 
         yield start
 

@@ -185,6 +185,7 @@ def test_a_bad_token_is_answered_in_plain_http(server: Server, path: str) -> Non
     assert b"application/problem+json" in head
 
 
+@pytest.mark.any_database
 def test_the_page_of_this_host_and_of_allowed_origins_may_open_sockets(
     start_server: StartServer,
 ) -> None:

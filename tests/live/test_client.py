@@ -117,17 +117,15 @@ def test_what_was_missed_is_made_up_for_on_the_real_server(alice: Person, bob: P
     assert revs(got) == list(range(start + 1, start + 451))
 
 
-def test_who_is_over_a_thousand_changes_behind_gets_the_newest_page(
-    start_server: StartServer,
-) -> None:
-    server = start_server()
-    alice = Person(server)
-    with Client(server.url, alice.token) as client:
+def test_who_is_over_a_thousand_changes_behind_gets_the_newest_page(alice: Person) -> None:
+    url = alice.server.url
+    with Client(url, alice.token) as client:
+        start = client.connected(SECONDS).rooms[0].head
         for number in range(1100):
             client.send("lobby", str(number))
         assert client.flush(60)
     cache, resets = Cache(), 0
-    with Client(server.url, alice.token, since={"lobby": 0}) as client:
+    with Client(url, alice.token, since={"lobby": start}) as client:
         client.connected(SECONDS)
         client.send("lobby", "after").result(SECONDS)
         for event in client.events():
@@ -199,6 +197,7 @@ def terminal(*arguments: str, said: str = "", password: str = PASSWORD) -> tuple
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
+@pytest.mark.any_database
 def test_the_terminal_says_what_a_pipe_gives_it(alice: Person) -> None:
     name = unused_name("carol")
     words = "first\n\n  second \u2603\nlast, without an end of line"
@@ -219,6 +218,7 @@ def test_the_terminal_says_what_a_pipe_gives_it(alice: Person) -> None:
     ]
 
 
+@pytest.mark.any_database
 def test_the_terminal_says_in_a_line_why_it_cannot_go_on(alice: Person) -> None:
     url = alice.server.url
     for arguments, password, why in (
@@ -235,6 +235,7 @@ def test_the_terminal_says_in_a_line_why_it_cannot_go_on(alice: Person) -> None:
         assert len(notes.splitlines()) == 1
 
 
+@pytest.mark.any_database
 def test_the_terminal_tells_what_was_not_said(alice: Person) -> None:
     words = "x" * 5000 + "\nshort\n"
     status, _, notes = terminal(alice.server.url, "--user", alice.name, said=words)
@@ -243,6 +244,7 @@ def test_the_terminal_tells_what_was_not_said(alice: Person) -> None:
     assert alice.history()[-1]["text"] == "short"
 
 
+@pytest.mark.any_database
 def test_the_terminal_leaves_on_ctrl_c_without_a_word_too_much(alice: Person, bob: Person) -> None:
     ours, theirs = pty.openpty()
     try:

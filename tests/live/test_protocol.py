@@ -182,7 +182,10 @@ def test_a_close_reason_that_is_not_utf8_closes_with_1007(raw: RawClient) -> Non
     assert raw.closed() == 1007
 
 
-@pytest.mark.parametrize("data", [encode(TEXT, b"\xff"), encode(TEXT, b"a" * 65_537)])
+NOT_TAKEN = {"not UTF-8": encode(TEXT, b"\xff"), "too big": encode(TEXT, b"a" * 65_537)}
+
+
+@pytest.mark.parametrize("data", NOT_TAKEN.values(), ids=NOT_TAKEN)
 def test_a_peer_that_does_not_hang_up_after_our_close_is_cut_off(
     raw: RawClient, data: bytes
 ) -> None:

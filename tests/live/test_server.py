@@ -130,20 +130,21 @@ def test_two_workers_on_postgresql_hear_each_other(databases: Databases) -> None
         assert {talk.closed(3) for talk in talks} == {4401}, "on both workers"
 
 
+@pytest.mark.any_database
+@pytest.mark.parametrize(("hops", "address"), [("0", "127.0.0.1"), ("1", "203.0.113.9")])
 def test_the_address_of_a_client_is_taken_from_trusted_proxies_only(
-    start_server: StartServer,
+    start_server: StartServer, hops: str, address: str
 ) -> None:
-    forged = {"X_Forwarded_For": "203.0.113.9"}
-    for hops, address in (("0", "127.0.0.1"), ("1", "203.0.113.9")):
-        server = start_server(TRUSTED_PROXIES=hops)
-        alice = Person(server)
-        client = RawClient(server, alice.token, **forged)
-        client.next(TEXT)
-        client.sock.close()
-        line = next(x for x in server.lines().splitlines() if 'msg="socket opened"' in x)
-        assert f"address={address}" in line
+    server = start_server(TRUSTED_PROXIES=hops)
+    alice = Person(server)
+    client = RawClient(server, alice.token, X_Forwarded_For="203.0.113.9")
+    client.next(TEXT)
+    client.sock.close()
+    line = next(x for x in server.lines().splitlines() if 'msg="socket opened"' in x)
+    assert f"address={address}" in line
 
 
+@pytest.mark.any_database
 def test_a_proxy_that_ends_tls_may_hide_the_scheme(start_server: StartServer) -> None:
     server = start_server(TRUSTED_PROXIES="1")
     alice = Person(server)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,14 +20,16 @@ from gunicorn.config import Config
 from gunicorn.workers.ggevent import GeventWorker
 
 from bytechat.serving import Worker
-from tests.support.databases import Databases
+from tests.support.databases import SECRET, Databases
 from tests.support.people import Person
 from tests.support.raw import TEXT, RawClient
 from tests.support.server import CLOSE, Server
 
+from .test_server import gunicorn
+
 
 @pytest.fixture(params=["4"])
-def server(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Server]:
+def pair(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Server]:
     url = databases.fresh("postgresql")
     command = "gunicorn -c tests/live/slow_start.py"
     with Server(
@@ -39,16 +42,16 @@ def server(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Ser
         yield running
 
 
-def health(server: Server, seconds: float = 20) -> requests.Response:
+def health(pair: Server, seconds: float = 20) -> requests.Response:
     """Over a new connection. Raises if that is refused or reset."""
-    return requests.get(f"{server.url}/healthz", headers=CLOSE, timeout=seconds)
+    return requests.get(f"{pair.url}/healthz", headers=CLOSE, timeout=seconds)
 
 
 @pytest.mark.parametrize("at_once", [1, 50])
-def test_no_worker_has_much_more_than_its_share_of_sockets(server: Server, at_once: int) -> None:
-    alice = Person(server)
+def test_no_worker_has_much_more_than_its_share_of_sockets(pair: Server, at_once: int) -> None:
+    alice = Person(pair)
     with ExitStack() as stack, ThreadPoolExecutor(at_once) as pool:
-        clients = list(pool.map(lambda _: RawClient(server, alice.token), range(200)))
+        clients = list(pool.map(lambda _: RawClient(pair, alice.token), range(200)))
         for client in clients:
             stack.callback(client.sock.close)
         hellos = [client.next(TEXT).payload for client in clients]
@@ -57,28 +60,28 @@ def test_no_worker_has_much_more_than_its_share_of_sockets(server: Server, at_on
     assert max(workers.values()) < 1.6 * 100
 
 
-@pytest.mark.parametrize("server", ["10"], indirect=True)
-def test_a_hup_fails_no_request_and_serves_without_a_pause(server: Server) -> None:
-    alice = Person(server)
-    old = {worker.pid for worker in server.workers}
+@pytest.mark.parametrize("pair", ["10"], indirect=True)
+def test_a_hup_fails_no_request_and_serves_without_a_pause(pair: Server) -> None:
+    alice = Person(pair)
+    old = {worker.pid for worker in pair.workers}
     over = Event()
     answered: list[tuple[float, float]] = []  # from when to when, in seconds since the HUP
 
     def ask() -> None:
         while not over.is_set():
             began = time.monotonic() - hung_up
-            assert health(server).status_code == 200
+            assert health(pair).status_code == 200
             answered.append((began, time.monotonic() - hung_up))
 
     with ExitStack() as stack, ThreadPoolExecutor(4) as pool:
         talks = [stack.enter_context(alice.talk()) for _ in range(20)]
         hung_up = time.monotonic()
-        psutil.Process(server.pid).send_signal(signal.SIGHUP)
+        psutil.Process(pair.pid).send_signal(signal.SIGHUP)
         asking = [pool.submit(ask) for _ in range(4)]
         try:
             assert {talk.closed(30) for talk in talks} == {1012}
             deadline = time.monotonic() + 30
-            while old & {worker.pid for worker in server.workers}:
+            while old & {worker.pid for worker in pair.workers}:
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
             time.sleep(0.5)  # the new ones alone
@@ -90,18 +93,38 @@ def test_a_hup_fails_no_request_and_serves_without_a_pause(server: Server) -> No
     assert [(began, ended) for began, ended in answered if began > 3 and ended < 10]
 
 
-@pytest.mark.parametrize("server", ["12"], indirect=True)
-def test_a_stop_in_the_middle_of_a_hup_is_soon_over(server: Server) -> None:
-    psutil.Process(server.pid).send_signal(signal.SIGHUP)
+@pytest.mark.parametrize("pair", ["0"], indirect=True)
+def test_a_slow_request_is_answered_by_a_worker_that_was_replaced_meanwhile(pair: Server) -> None:
+    head = (
+        b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 2\r\n\r\n{"
+    )
+    with ExitStack() as stack, Person(pair).talk() as talk:
+        slow = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", pair.port), 30))
+            for _ in range(2)
+        ]
+        for client in slow:
+            client.sendall(head)
+        time.sleep(0.5)  # until they are being served
+        psutil.Process(pair.pid).send_signal(signal.SIGHUP)
+        assert talk.closed(30) == 1012
+        for client in slow:  # 10 s after it came; a stop would have cut it off before
+            assert client.recv(1000).startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("pair", ["12"], indirect=True)
+def test_a_stop_in_the_middle_of_a_hup_is_soon_over(pair: Server) -> None:
+    psutil.Process(pair.pid).send_signal(signal.SIGHUP)
     time.sleep(1)  # the new ones are starting, and it takes them long
-    assert server.terminate() < 10  # and not 20 more, for which gunicorn waits in a reload
+    assert pair.terminate() < 10  # and not 20 more, for which gunicorn waits in a reload
 
 
-def test_what_waits_at_a_worker_that_dies_is_served_by_the_next(server: Server) -> None:
-    worker = server.workers[0]
+def test_what_waits_at_a_worker_that_dies_is_served_by_the_next(pair: Server) -> None:
+    worker = pair.workers[0]
     worker.suspend()  # connections are accepted by the kernel, and wait
     with ThreadPoolExecutor(30) as pool:
-        asking = [pool.submit(health, server) for _ in range(30)]
+        asking = [pool.submit(health, pair) for _ in range(30)]
         time.sleep(1)
         waiting = [asked for asked in asking if not asked.done()]
         assert waiting, "one of 30 has come to that worker"
@@ -109,13 +132,36 @@ def test_what_waits_at_a_worker_that_dies_is_served_by_the_next(server: Server) 
         assert {asked.result().status_code for asked in asking} == {200}
 
 
-def test_the_number_of_workers_stays_as_each_has_a_listener(server: Server) -> None:
-    psutil.Process(server.pid).send_signal(signal.SIGTTOU)
-    psutil.Process(server.pid).send_signal(signal.SIGTTIN)
+def test_a_second_server_on_the_port_is_refused_and_the_first_serves_on(pair: Server) -> None:
+    ended = gunicorn(
+        DATABASE_URL=pair.database_url,
+        JWT_SECRET_KEY=SECRET,
+        HOST="127.0.0.1",
+        PORT=str(pair.port),
+        WEB_CONCURRENCY="2",
+        DATABASE_POOL="5",
+    )
+    assert ended.returncode != 0
+    assert f"Connection in use: ('127.0.0.1', {pair.port})" in ended.stderr
+    assert "Booting worker" not in ended.stderr
+    assert {health(pair).status_code for _ in range(20)} == {200}
+
+
+@pytest.mark.parametrize("pair", ["0"], indirect=True)
+def test_a_restart_has_the_port_again_while_clients_still_have_connections(pair: Server) -> None:
+    with Person(pair).talk(), Person(pair, "bob").talk():
+        pair.terminate()
+        pair.start()
+    assert "Connection in use" not in pair.lines()
+
+
+def test_the_number_of_workers_stays_as_each_has_a_listener(pair: Server) -> None:
+    psutil.Process(pair.pid).send_signal(signal.SIGTTOU)
+    psutil.Process(pair.pid).send_signal(signal.SIGTTIN)
     time.sleep(1.5)
-    assert len(server.workers) == 2
-    assert "set WEB_CONCURRENCY, and restart" in server.lines()
-    assert {health(server).status_code for _ in range(20)} == {200}
+    assert len(pair.workers) == 2
+    assert "set WEB_CONCURRENCY, and restart" in pair.lines()
+    assert {health(pair).status_code for _ in range(20)} == {200}
 
 
 def test_a_connection_that_was_accepted_before_its_listener_was_closed_is_served(

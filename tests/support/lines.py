@@ -66,7 +66,6 @@ class Line:
             owner=user,
             token=None,
             expires_at=0,
-            frame_max=0,
             outbox_max=0,
             lock=Lock(),
         )

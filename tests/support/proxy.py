@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
@@ -24,6 +25,8 @@ class Proxy:
     def __init__(self, target: Target) -> None:
         self._target = target
         self.life: Callable[[], int | None] = lambda: None
+        #: Bytes that are passed on at once, and seconds after them.
+        self.chunk, self.pause = CHUNK, 0.0
         self._flowing = threading.Event()
         self._flowing.set()
         self._lock = threading.Lock()
@@ -86,9 +89,10 @@ class Proxy:
     def _pass_on(self, source: socket.socket, sink: socket.socket, ends: threading.Barrier) -> None:
         left = self.life()
         with suppress(OSError):
-            while data := source.recv(CHUNK):
+            while data := source.recv(self.chunk):
                 self._flowing.wait()
                 sink.sendall(data[:left])
+                time.sleep(self.pause)
                 if left is not None:
                     left -= len(data)
                     if left <= 0:

@@ -122,6 +122,7 @@ class Worker:
     def restart(self) -> None:
         self.held: deque[list[MessageFrame]] = deque()
         self.runtime = runtime.Runtime(self.app, self._settings, self._doorbell)
+        self.runtime.neighbours.sockets = {"the other": 1}
         self.runtime.journal = journal.Journal(self.app, self.held.append)
         self.hub = self.runtime.hub
         self.hub._read_since = self._read_since

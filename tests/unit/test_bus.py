@@ -17,6 +17,7 @@ from bytechat.bus.postgresql import PAYLOAD_MAX, PostgresEngine
 from bytechat.bus.valkey import ValkeyEngine
 
 from ..support.databases import Databases
+from ..support.proxy import Proxy
 from ..support.valkey import Valkey
 
 SECONDS = 10.0
@@ -121,8 +122,9 @@ def test_a_payload_of_the_largest_size_arrives(town: Town) -> None:
 @pytest.mark.parametrize("town", ["local", "valkey", "valkey cluster"], indirect=True)
 def test_a_worker_is_not_bothered_with_topics_that_it_does_not_follow(town: Town) -> None:
     alice, bob = town.worker(), town.worker("room:1", "room:2")
-    bob.restored.clear()
     bob.bus.leave("room:2")
+    bob.restored.clear()
+    bob.bus.follow("room:3")  # when that stands the other one is left
     assert bob.restored.wait(SECONDS)
     alice.bus.publish("room:2", b"two")
     alice.bus.publish("room:1", b"one")
@@ -179,6 +181,23 @@ def test_an_engine_that_is_away_fails_nobody_and_is_noticed(
     assert ear.restored.wait(SECONDS)
     ear.bus.check()
     ear.bus.close()
+
+
+def test_a_payload_that_arrives_in_pieces_does_not_break_the_line() -> None:
+    with Valkey() as valkey, Proxy(valkey.port) as wire:
+        far = Ear(ValkeyEngine(f"valkey://127.0.0.1:{wire.port}", "bytechat:one:"), "room:1")
+        near = Ear(ValkeyEngine(valkey.url, "bytechat:one:"))
+        assert far.restored.wait(SECONDS)
+        assert near.restored.wait(SECONDS)
+        far.restored.clear()
+        wire.chunk, wire.pause = 1_400, 0.01
+        sent = [b"%d" % number * 3_000 for number in range(9)]
+        for payload in sent:
+            near.bus.publish("room:1", payload)
+        assert far.has(*sent)
+        assert not far.restored.is_set(), "it was cut, and came back"
+        far.bus.close()
+        near.bus.close()
 
 
 @pytest.mark.parametrize("cluster", [False, True], ids=["one", "cluster"])

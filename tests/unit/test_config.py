@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Barrier
 from urllib.parse import unquote
@@ -16,7 +17,13 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from bytechat import config, create_app
+from bytechat.api import BIGINT_MAX
+from bytechat.auth.names import USERNAME_MAX
+from bytechat.auth.schemas import Account
+from bytechat.chat import frames, messages
+from bytechat.chat.schemas import CHANGES_MAX, CLIENT_ID_MAX, Message
 from bytechat.config import SECRET_BYTES, SettingError, Settings, describe
+from bytechat.realtime.connection import CHUNK_COST
 
 from ..support.databases import ROOT, SECRET
 
@@ -41,7 +48,7 @@ GOOD = {
     "TEXT_MAX": ("0", 0),
     "FRAME_MAX": ("1000", 1000),
     "BODY_MAX": ("2000", 2000),
-    "OUTBOX_MAX": ("3000", 3000),
+    "OUTBOX_MAX": ("1000000", 1_000_000),
     "PING_EVERY": ("2.5", 2.5),
     "DATABASE_POOL": ("5", 5),
     "BUS_URL": ("valkeys+cluster://:secret@host:7000", "valkeys+cluster://:secret@host:7000"),
@@ -155,6 +162,54 @@ def test_a_database_address_with_a_bad_port_stops_the_start_and_is_not_repeated(
 def test_a_database_that_could_not_be_kept_stops_the_start(url: str) -> None:
     with pytest.raises(SettingError, match=r"^DATABASE_URL takes a file"):
         Settings.from_environ({"DATABASE_URL": url})
+
+
+@pytest.mark.parametrize(
+    ("least", "texts"),
+    [
+        (1_000_000, {}),
+        (1_000_000, {"TEXT_MAX": "0"}),  # texts end with their frames
+        (1_000_000, {"TEXT_MAX": "1000000", "FRAME_MAX": "100000"}),
+        (1_000_000, {"FRAME_MAX": "0", "BODY_MAX": "0"}),
+        (1_000_006, {"TEXT_MAX": "100001", "FRAME_MAX": "0"}),
+        (6_400_000, {"TEXT_MAX": "0", "BODY_MAX": "1000000"}),
+    ],
+)
+def test_an_outbox_that_a_page_of_changes_does_not_fit_in_stops_the_start(
+    least: int, texts: dict[str, str]
+) -> None:
+    for outbox_max in (0, least):
+        Settings.from_environ({**texts, "OUTBOX_MAX": str(outbox_max)})
+    for outbox_max in (1, least - 1):
+        with pytest.raises(SettingError) as stopped:
+            Settings.from_environ({**texts, "OUTBOX_MAX": str(outbox_max)})
+        assert str(stopped.value).startswith(f"OUTBOX_MAX takes 0, or {least} or more, with")
+
+
+def test_where_texts_have_no_limit_the_outbox_has_none() -> None:
+    texts = {"TEXT_MAX": "0", "FRAME_MAX": "0"}
+    Settings.from_environ({**texts, "OUTBOX_MAX": "0"})
+    with pytest.raises(SettingError, match=r"^OUTBOX_MAX takes 0, with texts"):
+        Settings.from_environ(texts)
+
+
+@pytest.mark.parametrize("count", [1, 25, CHANGES_MAX])
+def test_the_longest_page_of_changes_fits_in_the_smallest_outbox(count: int) -> None:
+    text = "\x01" * (messages.PAGE_CHARACTERS // count)
+    message = Message(
+        id=BIGINT_MAX,
+        room=BIGINT_MAX,
+        seq=BIGINT_MAX,
+        rev=BIGINT_MAX,
+        user=Account(BIGINT_MAX, "\U00020000" * USERNAME_MAX),
+        kind="system",
+        text=text,
+        created_at=datetime(2026, 1, 1, 1, 1, 1, 123456, tzinfo=UTC),
+        client_id="\x01" * CLIENT_ID_MAX,
+        reply_to=BIGINT_MAX,
+    )
+    page = frames.SyncPage([message] * count, BIGINT_MAX, more=True, room=BIGINT_MAX)
+    assert len(frames.encode(page)) + CHUNK_COST <= Settings().longest_page
 
 
 def test_several_processes_need_postgresql_and_the_line_says_what_to_do() -> None:

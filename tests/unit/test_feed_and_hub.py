@@ -572,6 +572,18 @@ def test_a_read_that_fails_does_not_hold_back_what_is_in_order(
     assert alice.revs == [11]
 
 
+def test_a_frame_that_nothing_leads_up_to_is_forgotten(hub: Hub, database: Database) -> None:
+    """It is another installation's, or was lost when the database changed hands."""
+    alice = join(hub, database)
+    publish(hub, 1_000_000)
+    settle(hub)  # which would not end if the gap before it stayed open
+    database.head = 2
+    publish(hub, 1, 2)
+    settle(hub)
+    assert alice.revs == [1, 2]
+    assert hub._feeds[ROOM].early == {}
+
+
 # Leaving.
 
 

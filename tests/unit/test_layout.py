@@ -23,7 +23,10 @@ RULES = [
 #: Libraries that serve, store, or patch the standard library.
 SERVERS = ["flask", "flask_sock", "flask_sqlalchemy", "werkzeug", "sqlalchemy", "gevent"]
 #: What gunicorn's master reads, before gevent has patched anything in the workers.
-MASTER = [ROOT / "gunicorn.conf.py", *(PACKAGE / name for name in ("config.py", "logs.py"))]
+MASTER = [
+    ROOT / "gunicorn.conf.py",
+    *(PACKAGE / name for name in ("config.py", "logs.py", "capacity.py")),
+]
 
 
 def module_of(path: Path) -> list[str]:
@@ -140,7 +143,7 @@ def test_what_gunicorns_master_reads_imports_nothing_that_gevent_must_patch_firs
 
 
 def test_gunicorns_master_has_loaded_nothing_that_gevent_must_patch_first() -> None:
-    script = "import bytechat.config, bytechat.logs, sys; print(*sys.modules)"
+    script = "import bytechat.capacity, bytechat.config, bytechat.logs, sys; print(*sys.modules)"
     assert not {"flask", "sqlalchemy", "gevent", "ssl", "socket"} & modules_after(script)
 
 

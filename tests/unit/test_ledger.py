@@ -177,7 +177,9 @@ def test_the_check_reads_the_tables_themselves(databases: Databases) -> None:
     """And says what is wrong."""
     url = databases.fresh("sqlite")
     with sqlite3.connect(url.removeprefix("sqlite:///")) as db:
-        db.execute("INSERT INTO users VALUES (7, 'alice', 'alice', NULL, '2026-11-22 00:00:00')")
+        db.execute(
+            "INSERT INTO users VALUES (7, 'alice', 'alice', NULL, '2026-11-22 00:00:00', NULL)"
+        )
         for seq in ALL:
             values = (seq + 100, ROOM, seq, seq, ALICE, "text", f"c{seq}", f"text {seq}")
             db.execute(

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from time import monotonic
+from math import inf
 
 import pytest
 
 from bytechat.auth.schemas import Account
-from bytechat.chat import presence as module
 from bytechat.chat.hints import Change
 from bytechat.chat.presence import Presence, Turn
 
 ALICE, BOB = Account(1, "alice"), Account(2, "bob")
-LATER = monotonic() + 10 * module.LINGER_SECONDS
+LATER = inf
 
 #: Before anybody who leaves during a test counts as gone.
-SOON = monotonic()
+SOON = 0.0
 
 
 @pytest.fixture
 def here() -> Presence:
-    return Presence("here")
+    return Presence()
 
 
 def came(user: Account, *rooms: int) -> Turn:
@@ -87,9 +86,8 @@ def test_the_others_are_told_what_has_changed_here_once(here: Presence) -> None:
     changes = here.untold()
     assert changes == [Change(ALICE, [1])]
     assert here.untold() == changes  # as long as it was not written
-    here.told(1, changes)
+    here.told(changes)
     assert here.untold() == []
-    assert here.version == 1
 
 
 def test_what_changes_while_it_is_written_is_told_next(here: Presence) -> None:
@@ -97,13 +95,13 @@ def test_what_changes_while_it_is_written_is_told_next(here: Presence) -> None:
     changes = here.untold()
     here.depart(ALICE)
     here.expire(LATER)
-    here.told(1, changes)
+    here.told(changes)
     assert here.untold() == [Change(ALICE, [])]
 
 
 def test_who_knows_nothing_is_told_of_everybody(here: Presence) -> None:
     here.arrive(ALICE, [1])
-    here.told(1, here.untold())
+    here.told(here.untold())
     here.arrive(BOB, [2])
     assert here.all_here() == [Change(ALICE, [1]), Change(BOB, [2])]
 
@@ -143,22 +141,22 @@ def test_an_old_version_changes_nothing(here: Presence) -> None:
 
 def test_a_missed_version_is_noticed(here: Presence) -> None:
     here.learn("there", 2, [Change(BOB, [1])])
-    assert here.missed({"there": 2, "here": 9}) == {}
-    assert here.missed({"there": 5, "new": 1, "idle": 0, "here": 9}) == {"there": 2, "new": 0}
+    assert here.missed({"there": 2}) == {}
+    assert here.missed({"there": 5, "new": 1, "idle": 0}) == {"there": 2, "new": 0}
 
 
 def test_a_worker_that_is_gone_takes_its_users_along(here: Presence) -> None:
     here.learn("there", 1, [Change(ALICE, [1]), Change(BOB, [1])])
     here.arrive(ALICE, [1])
     here.turns()
-    assert here.missed({}) == {}
+    here.forget_others_than([])
     assert here.turns() == [went(BOB, 1)]
     assert here.online([1]) == [ALICE.id]
 
 
 def test_a_worker_that_comes_back_to_life_is_read_from_the_start(here: Presence) -> None:
     here.learn("there", 7, [Change(BOB, [1])])
-    here.missed({})
+    here.forget_others_than([])
     assert here.missed({"there": 7}) == {"there": 0}
 
 
@@ -167,7 +165,7 @@ def test_nothing_is_kept_of_those_who_are_gone(here: Presence) -> None:
     here.depart(ALICE)
     here.expire(LATER)
     here.turns()
-    here.told(1, here.untold())
+    here.told(here.untold())
     here.learn("there", 1, [Change(BOB, [3])])
     here.learn("there", 2, [Change(BOB, [])])
     here.turns()

@@ -6,7 +6,8 @@ import pytest
 
 from bytechat.realtime import pulse
 from bytechat.realtime.closing import Code
-from bytechat.realtime.connection import PING, Connection
+from bytechat.realtime.connection import Connection
+from bytechat.realtime.framing import PING
 from bytechat.realtime.hub import Hub
 
 PING_EVERY = 25.0
