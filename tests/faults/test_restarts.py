@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from bytechat.realtime.closing import Code
@@ -11,12 +11,14 @@ from tests.support.databases import Databases
 from tests.support.people import Person
 from tests.support.server import Server
 
+from .audience import Audience, Seat
 from .conftest import Scene
-from .crowd import Crowd, wait_until
+from .crowd import Talker, wait_until
 from .visitor import Visitor
 
-#: Sockets of each person.
-SOCKETS = 10
+#: Who talks, and how many sockets listen beside them.
+PEOPLE = 10
+SOCKETS, SOCKETS_LONG = 40, 490
 
 #: Seconds within which an old process is gone after SIGHUP or SIGTERM. After SIGHUP it stays until
 #: the new one is ready; how long that takes on a busy machine is added.
@@ -37,24 +39,30 @@ def test_restarts_and_stops_tell_every_socket_and_fail_no_request(
     began = time.monotonic()
     server = scene.serve(url)
     started = time.monotonic() - began
-    people = [Person(server, "talker") for _ in range(50 if scene.long else 5)]
+    people = [Person(server, "talker") for _ in range(PEOPLE)]
+    seats = SOCKETS_LONG if scene.long else SOCKETS
     visitor = Visitor(Person(server, "visitor"), scene.ledger)
-    with scene.crowd(people * SOCKETS, rate=5, longest=50) as crowd:
+    with (
+        scene.crowd(people, rate=5, longest=50) as crowd,
+        Audience(people, seats, scene.ledger) as audience,
+    ):
+        listeners: list[Talker | Seat] = [*crowd.talkers, *audience.seats]
         with visitor:
             for _ in range(3 if scene.long else 1):
-                with everybody_is_told(crowd):
+                with everybody_is_told(listeners):
                     seconds = replace_workers(server)
                 assert seconds < GONE_MAX + started
         print(f"{visitor.answered} requests were answered, {len(visitor.failures)} were not")
         assert visitor.answered
         assert not visitor.failures, "\n".join(visitor.failures)
         for stop in (server.terminate, server.terminate_all):
-            with everybody_is_told(crowd):
+            with everybody_is_told(listeners):
                 seconds = stop()
                 print(f"all was gone {seconds:.3f} s after SIGTERM")
                 assert seconds < GONE_MAX
                 server.start()
         crowd.finish()
+        audience.hear(crowd.talkers[0].position)
     scene.ledger.check(url)
 
 
@@ -70,15 +78,18 @@ def replace_workers(server: Server) -> float:
 
 
 @contextmanager
-def everybody_is_told(crowd: Crowd) -> Iterator[None]:
-    """Meanwhile each client is told when to come back, and in the end all are there again."""
-    crowd.gather()
-    before = {talker: len(talker.breaks) for talker in crowd.talkers}
+def everybody_is_told(listeners: Sequence[Talker | Seat]) -> Iterator[None]:
+    """Meanwhile each socket is told when to come back, and in the end all are there again."""
+    assert wait_until(lambda: all(one.connected for one in listeners)), "some were never there"
+    before = [len(one.breaks) for one in listeners]
     yield
-    back = wait_until(lambda: all(len(t.breaks) > count for t, count in before.items()))
-    assert back, "some were not cut off, or are not back"
-    crowd.gather()
-    told = [end for talker, count in before.items() for end in talker.breaks[count:]]
+    assert wait_until(
+        lambda: all(
+            one.connected and len(one.breaks) > count
+            for one, count in zip(listeners, before, strict=True)
+        )
+    ), "some were not cut off, or are not back"
+    told = [end for one, count in zip(listeners, before, strict=True) for end in one.breaks[count:]]
     assert {end.code for end in told} == {Code.RESTART}
     earliest, latest = RETRY_AFTER
     untold = [end for end in told if not earliest <= end.wait <= latest]

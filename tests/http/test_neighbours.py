@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 from flask import Flask
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, select, text, update
 
 from bytechat import create_app
 from bytechat.auth import tokens
@@ -153,6 +153,23 @@ def test_a_hint_that_was_lost_makes_the_worker_look(one: Colleague, other: Colle
     assert other.mind._sweep_now.is_set()
     other.sweep()
     assert sorted(other.presence.online([LOBBY])) == [ALICE.id, BOB.id]
+
+
+CUT_LINES = text("""
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE query = 'LISTEN bytechat' AND datname = current_database()
+    """)
+
+
+def test_a_line_that_was_cut_makes_the_worker_look(one: Colleague) -> None:
+    """What was sent before it stood again, nobody has heard."""
+    one.mind.start()
+    assert one.mind._sweep_now.wait(10)
+    one.mind._sweep_now.clear()
+    in_the_database(one, CUT_LINES)
+    assert one.mind._sweep_now.wait(10)
+    one.mind.bus.close()
+    in_the_database(one, CUT_LINES)  # its thread would wait for news, some seconds
 
 
 def test_hints_that_come_again_or_late_change_nothing(one: Colleague, other: Colleague) -> None:
