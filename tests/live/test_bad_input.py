@@ -79,7 +79,7 @@ def test_a_binary_message_is_refused_and_the_socket_stays_open(alice: Person) ->
     raw = RawClient(alice.server, alice.token)
     raw.next(TEXT)
     raw.send(BINARY, b"\xff\xfe")
-    assert json.loads(raw.next(TEXT).payload)["type"] == "error"
+    assert raw.next_frame("error")["code"] == "validation"
     raw.sock.close()
 
 

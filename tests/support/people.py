@@ -95,10 +95,10 @@ class Talk:
         assert self.hello["type"] == "hello"
 
     def next(self, *types: str) -> Frame:
-        """The next frame, or the next of these types."""
+        """The next frame of these types; or any but who comes and goes, as that is at any time."""
         while True:
             frame: Frame = json.loads(self.socket.recv(SECONDS))
-            if not types or frame["type"] in types:
+            if frame["type"] in types or (not types and frame["type"] != "presence"):
                 return frame
 
     def send(self, **frame: Any) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import socket
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .server import Server
 
@@ -97,6 +98,13 @@ class RawClient:
                 (size,) = struct.unpack("!Q", self._exactly(8))
             frame = RawFrame(first & 15, self._exactly(size))
             if not opcodes or frame.opcode in opcodes:
+                return frame
+
+    def next_frame(self, type_: str) -> dict[str, Any]:
+        """The next frame of the protocol that is of this type."""
+        while True:
+            frame: dict[str, Any] = json.loads(self.next(TEXT).payload)
+            if frame["type"] == type_:
                 return frame
 
     def closed(self, *, answer: bool = True) -> int:
