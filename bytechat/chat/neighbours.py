@@ -28,7 +28,7 @@ from ..storage import reading, transaction
 from . import frames, hints, rooms, workers
 from .hints import ALL, Change, Committed, Hint
 from .presence import Presence, Turn
-from .workers import State
+from .workers import LEFT, State
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,8 @@ class Neighbours:
         self._version = self._comebacks = 0
         #: When the database was read last, and from when on who is silent then counts as dead.
         self._read_at = self._calm_at = 0.0
+        #: When those who had left by a version were forgotten; and the next such version.
+        self._forgot_at, self._forgettable = 0.0, 0
         self._revoked_since = now() - CLOCK_SKEW
 
     def start(self) -> None:
@@ -253,10 +255,18 @@ class Neighbours:
         if monotonic() >= self._calm_at:
             with self._app.app_context(), transaction() as db:
                 workers.bury(db)
+                self._forget_who_left(db)
+
+    def _forget_who_left(self, db: Connection) -> None:
+        moment = monotonic()
+        if moment - self._forgot_at >= LEFT.total_seconds():
+            workers.forget_who_left(db, self._name, self._forgettable)
+            self._forgot_at, self._forgettable = moment, self._version
 
     def _arrive(self, state: State) -> None:
         """The first time; or this worker was silent for so long that the others forgot it."""
         self._comebacks += 1
+        self.presence.doubt()
         with self._app.app_context(), transaction() as db:
             workers.arrive(db, self._name, state)
             workers.note(db, self._name, state.version, self.presence.all_here())

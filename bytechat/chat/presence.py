@@ -145,8 +145,7 @@ class Presence:
         with self._lock:
             for worker in self._seen.keys() - set(living):
                 del self._seen[worker]
-                theirs = [on.user for on in self._online.values() if worker in on.workers]
-                for user in theirs:
+                for user in self._users_of(worker):
                     self._change(worker, Change(user, []))
 
     def follows(self, worker: str, version: int) -> bool:
@@ -155,12 +154,29 @@ class Presence:
             return version == self._seen.get(worker, 0) + 1
 
     def learn(self, worker: str, version: int, changes: Iterable[Change]) -> None:
-        """Take what has changed among another worker's users, up to this version."""
+        """Take what has changed among another worker's users, up to this version.
+
+        What is learnt of a worker first is all users that it has.
+        """
         with self._lock:
-            if version > self._seen.get(worker, 0):
-                self._seen[worker] = version
-                for change in changes:
-                    self._change(worker, change)
+            seen = self._seen.get(worker, 0)
+            if version <= seen:
+                return
+            self._seen[worker] = version
+            told = {change.user.id: change for change in changes}
+            if not seen:
+                gone = (user for user in self._users_of(worker) if user.id not in told)
+                told |= {user.id: Change(user, []) for user in gone}
+            for change in told.values():
+                self._change(worker, change)
+
+    def doubt(self) -> None:
+        """Learn all of the others anew: they may have forgotten who has left meanwhile."""
+        with self._lock:
+            self._seen = dict.fromkeys(self._seen, 0)
+
+    def _users_of(self, worker: str) -> list[Account]:
+        return [known.user for known in self._online.values() if worker in known.workers]
 
     def _change_here(self, change: Change) -> None:
         self._untold[change.user.id] = change

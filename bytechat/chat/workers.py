@@ -22,6 +22,10 @@ SILENT = timedelta(seconds=12)
 #: Seconds after which its rows are removed; until then it may come back to life.
 DEAD = timedelta(seconds=60)
 
+#: Seconds for which the others can read who has left a worker. Whoever has not looked for so long
+#: was dead, and learns everything anew.
+LEFT = 2 * DEAD
+
 _note = text("""
     INSERT INTO presences (worker_id, user_id, username, rooms, version)
     SELECT :worker, user_id, username, rooms, :version
@@ -95,6 +99,15 @@ def changes_since(db: Connection, worker: str, version: int) -> tuple[int, list[
         for row in rows
     ]
     return max([version, *(row.version for row in rows)]), changes
+
+
+def forget_who_left(db: Connection, worker: str, version: int) -> None:
+    """Remove those who had left the worker by then; to be called LEFT after that version."""
+    db.execute(
+        delete(Presence).where(
+            Presence.worker_id == worker, Presence.version <= version, Presence.rooms == "[]"
+        )
+    )
 
 
 def bury(db: Connection) -> None:

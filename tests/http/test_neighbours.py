@@ -270,6 +270,49 @@ def test_a_worker_that_was_given_up_and_lives_is_believed_again(
     assert other.presence.online([LOBBY]) == [ALICE.id]
 
 
+def test_who_has_left_is_forgotten_when_all_could_read_it(
+    one: Colleague, other: Colleague, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each guest is somebody new: the table of a worker that lives for months must not grow."""
+    monkeypatch.setattr(neighbours, "LEFT", timedelta(seconds=0))
+
+    def rows() -> int:
+        with one.app.app_context(), transaction() as connection:
+            return connection.scalar(select(func.count()).select_from(Presence)) or 0
+
+    one.presence.arrive(ALICE, [LOBBY])
+    one.presence.arrive(BOB, [LOBBY])
+    one.tell()
+    one.presence.depart(BOB)
+    one.tell()
+    assert rows() == 2, "the others have had no time"
+    one.mind._beat_at = 0.0
+    one.tell()
+    assert rows() == 1
+    other.sweep()
+    assert other.presence.online([LOBBY]) == [ALICE.id]
+
+
+def test_a_worker_that_was_given_up_learns_who_has_left_meanwhile(
+    one: Colleague, other: Colleague, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbours, "LEFT", timedelta(seconds=0))
+    one.tell()
+    other.presence.arrive(ALICE, [LOBBY])
+    other.presence.arrive(BOB, [LOBBY])
+    other.tell()
+    one.sweep()
+    age(one, workers.DEAD + timedelta(seconds=1))
+    other.presence.depart(BOB)
+    for _ in range(2):  # it buries the one that is silent, and forgets
+        other.mind._beat_at = 0.0
+        other.tell()
+    one.mind._beat_at = 0.0
+    one.tell()
+    one.sweep()
+    assert one.presence.online([LOBBY]) == [ALICE.id]
+
+
 def test_a_worker_beats_although_nobody_comes_or_goes(one: Colleague) -> None:
     one.presence.arrive(ALICE, [LOBBY])
     one.tell()

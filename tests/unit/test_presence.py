@@ -160,6 +160,16 @@ def test_a_worker_that_comes_back_to_life_is_read_from_the_start(here: Presence)
     assert here.missed({"there": 7}) == {"there": 0}
 
 
+def test_in_doubt_all_is_learnt_anew_and_who_has_not_moved_is_not_told_of(here: Presence) -> None:
+    here.learn("there", 7, [Change(ALICE, [1]), Change(BOB, [1])])
+    here.turns()
+    here.doubt()
+    assert here.online([1]) == [ALICE.id, BOB.id]
+    assert here.missed({"there": 9}) == {"there": 0}
+    here.learn("there", 9, [Change(ALICE, [1])])
+    assert here.turns() == [went(BOB, 1)]
+
+
 def test_nothing_is_kept_of_those_who_are_gone(here: Presence) -> None:
     here.arrive(ALICE, [1, 2])
     here.depart(ALICE)
