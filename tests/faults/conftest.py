@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from itertools import cycle
+from itertools import cycle, product
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -23,6 +23,9 @@ from tests.support.valkey import Valkey
 
 from .buses import Bus, PostgresBus, ValkeyBus
 from .crowd import Crowd
+
+#: What carries the bus.
+BUSES = [OVER_POSTGRESQL := "over postgresql", "over valkey"]
 
 #: The workers of each server of a deployment.
 DEPLOYMENTS = {"two workers": ["2"], "two servers": ["1", "1"]}
@@ -117,11 +120,23 @@ def own_databases() -> Iterator[Databases]:
     own.close()
 
 
-@pytest.fixture(params=["over postgresql", "over valkey"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each bus with each deployment in the long form; each of them once in the short one."""
+    long = metafunc.config.getoption("--long")
+    kinds = {"bus": BUSES, "deployment": list(DEPLOYMENTS)}
+    wanted = [name for name in kinds if name in metafunc.fixturenames]
+    if wanted == ["bus", "deployment"]:
+        pairs = list(product(*kinds.values()) if long else zip(*kinds.values(), strict=True))
+        metafunc.parametrize(wanted, pairs, indirect=True)
+    for name in wanted if len(wanted) == 1 else []:
+        metafunc.parametrize(name, kinds[name] if long else kinds[name][:1], indirect=True)
+
+
+@pytest.fixture
 def bus(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Bus]:
     """A fresh PostgreSQL, and each kind of bus in turn."""
     url = databases.fresh("postgresql")
-    if request.param == "over postgresql":
+    if request.param == OVER_POSTGRESQL:
         with closing(PostgresBus(url)) as postgresql:
             yield postgresql
     else:
@@ -129,7 +144,7 @@ def bus(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Bus]:
             yield ValkeyBus(url, valkey)
 
 
-@pytest.fixture(params=DEPLOYMENTS)
+@pytest.fixture
 def deployment(request: pytest.FixtureRequest) -> str:
     """What shares the bus, for ``Scene.deploy``."""
     name: str = request.param
