@@ -43,7 +43,16 @@ def reading() -> AbstractContextManager[Connection]:
 
     On PostgreSQL a statement is then one way to the server and back, and not three.
     """
-    return db.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    return single_statements(db.engine)
+
+
+def single_statements(engine: Engine) -> AbstractContextManager[Connection]:
+    """A connection on which each statement is a transaction of its own.
+
+    Not by SQLAlchemy's own AUTOCOMMIT: on PostgreSQL to change that back takes two more ways to the
+    server each time.
+    """
+    return engine.connect().execution_options(single_statements=True)
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -59,13 +68,13 @@ def init_app(app: Flask, settings: Settings) -> None:
             # Hashes and messages are nobody else's business; SQLite's other files take on the mode.
             Path(db.engine.url.database).touch(mode=0o600)
             _tune_sqlite(db.engine)
-        elif is_module_patched("socket"):
+            return
+        _tune_postgresql(db.engine)
+        if is_module_patched("socket"):
             # Only under gevent; `flask db` and `flask run` have threads and may block.
             psycopg2.extensions.set_wait_callback(
                 partial(_wait_cooperatively, seconds=settings.database_timeout)
             )
-        if not settings.on_sqlite:
-            event.listen(db.engine, "checkout", _check_alive)
 
 
 def close(app: Flask) -> None:
@@ -99,10 +108,10 @@ def _tune_sqlite(engine: Engine) -> None:
         cursor.close()
 
     @event.listens_for(engine, "begin")
-    def begin_immediate(connection: Any) -> None:
+    def begin_immediate(connection: Connection) -> None:
         # A transaction that reads first and takes the write lock later cannot wait for it: it fails
         # at once if another process has written in between (SQLITE_BUSY_SNAPSHOT).
-        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        if not _is_single(connection):
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
@@ -128,18 +137,31 @@ def _postgresql_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _check_alive(connection: Any, _record: object, _proxy: object) -> None:
-    """Have the pool replace a connection that the server has closed, before it is used.
+def _tune_postgresql(engine: Engine) -> None:
+    @event.listens_for(engine, "checkout")
+    def check_alive(connection: Any, _record: object, _proxy: object) -> None:
+        """Have the pool replace a connection that the server has closed, before it is used.
 
-    So a restarted server costs one reconnection, and not one error for each connection. libpq looks
-    at its socket, which takes a microsecond; ``pool_pre_ping`` would ask the server each time. The
-    first look finds the server's last words, the second the end.
-    """
-    try:
-        connection.poll()
-        connection.poll()
-    except psycopg2.Error as error:
-        raise DisconnectionError from error
+        So a restarted server costs one reconnection, and not one error for each connection. libpq
+        looks at its socket, which takes a microsecond; ``pool_pre_ping`` would ask the server each
+        time. The first look finds the server's last words, the second the end.
+        """
+        try:
+            connection.poll()
+            connection.poll()
+            connection.autocommit = True  # until begin() below
+        except psycopg2.Error as error:
+            raise DisconnectionError from error
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        if not _is_single(connection):
+            driver: Any = connection.connection.dbapi_connection
+            driver.autocommit = False  # psycopg2 says BEGIN itself, before the next statement
+
+
+def _is_single(connection: Connection) -> bool:
+    return bool(connection.get_execution_options().get("single_statements"))
 
 
 def _wait_cooperatively(connection: Any, seconds: float) -> None:

@@ -14,6 +14,8 @@ import msgspec
 from sqlalchemy import Engine as Database
 from sqlalchemy import text
 
+from ..storage import single_statements
+
 #: PostgreSQL's own limit is under 8,000 bytes.
 PAYLOAD_MAX = 7_900
 
@@ -45,7 +47,7 @@ class PostgresEngine:
         A commit with a NOTIFY in it waits for those of all others.
         """
         payloads = msgspec.json.encode([payload.decode() for _topic, payload in messages]).decode()
-        with self._database.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+        with single_statements(self._database) as db:
             db.execute(_notify, {"channel": CHANNEL, "payloads": payloads})
 
     def subscribe(self) -> PostgresLine:

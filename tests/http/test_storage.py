@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTRANS
 from sqlalchemy import insert, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -254,6 +255,21 @@ def test_what_a_killed_greenlet_leaves_running_in_postgresql_ends_by_itself() ->
         assert ask("SHOW application_name") == "bytechat"
         assert ask("SHOW synchronous_commit") == "on"
         db.engine.dispose()
+
+
+@pytest.mark.usefixtures("postgresql")
+def test_reading_leaves_no_transaction_open_whatever_the_connection_did_before() -> None:
+    """It would be one that the server ends, with the connection, when nothing follows."""
+    for _ in range(2):
+        with storage.reading() as connection:
+            assert connection.scalar(text("SELECT pg_backend_pid()"))
+            driver: Any = connection.connection.dbapi_connection
+            assert driver.info.transaction_status == TRANSACTION_STATUS_IDLE
+        with transaction() as connection:
+            connection.execute(text("SELECT 1"))
+            driver = connection.connection.dbapi_connection
+            assert driver.info.transaction_status == TRANSACTION_STATUS_INTRANS
+    assert db.engine.pool.checkedin() == 1, "it was the same connection"  # type: ignore[attr-defined]
 
 
 @pytest.mark.usefixtures("postgresql")

@@ -11,12 +11,14 @@ import pytest
 import sqlalchemy
 from sqlalchemy import text
 
+from bytechat import create_app
 from bytechat.bus import Bus, BusDown, Engine, LocalEngine, engine_for
 from bytechat.bus import bus as module
 from bytechat.bus.postgresql import PAYLOAD_MAX, PostgresEngine
 from bytechat.bus.valkey import ValkeyEngine
+from bytechat.extensions import db
 
-from ..support.databases import Databases
+from ..support.databases import Databases, settings
 from ..support.proxy import Proxy
 from ..support.valkey import Valkey
 
@@ -35,8 +37,8 @@ class Town:
         self._stack = stack
         self._local = LocalEngine()
         if kind == "postgresql":
-            url = databases.empty("postgresql").replace("postgresql:", "postgresql+psycopg2:", 1)
-            self.database = sqlalchemy.create_engine(url)
+            with create_app(settings(databases.empty("postgresql"))).app_context():
+                self.database = db.engine
             stack.callback(self.database.dispose)
         elif kind.startswith("valkey"):
             self.valkey = stack.enter_context(Valkey(cluster="cluster" in kind))
@@ -58,8 +60,8 @@ class Town:
     def cut(self) -> None:
         """End the connections of all that listen."""
         if self.kind == "postgresql":
-            with self.database.connect() as db:
-                db.execute(
+            with self.database.connect() as connection:
+                connection.execute(
                     text(
                         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                         " WHERE query LIKE 'LISTEN%' AND datname = current_database()"
