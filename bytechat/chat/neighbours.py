@@ -36,8 +36,10 @@ log = logging.getLogger(__name__)
 SWEEP_SECONDS = 1.0
 SWEEP_AGAIN_SECONDS = 0.05
 
-#: Seconds within which those who come or go are told together.
+#: Seconds within which those who come or go are told together; or as many for each socket of the
+#: worker, up to BEAT_SECONDS. All are told of all: a crowd that comes is told of in a few pieces.
 PRESENCE_SECONDS = 0.5
+PRESENCE_SECONDS_EACH = 0.0005
 
 #: Seconds between two signs of life.
 BEAT_SECONDS = 2.0
@@ -211,7 +213,8 @@ class Neighbours:
 
     def presence_step(self) -> None:
         """Tell who has come or gone: the people here, then the other workers."""
-        time.sleep(PRESENCE_SECONDS)
+        seconds = len(self._hub) * PRESENCE_SECONDS_EACH
+        time.sleep(max(PRESENCE_SECONDS, min(seconds, BEAT_SECONDS)))
         self.presence.expire(monotonic())
         self._show_turns(self.presence.turns())
         if self._shared:
