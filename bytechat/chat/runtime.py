@@ -81,6 +81,7 @@ class Runtime:
         self.neighbours.start()
         steps: dict[str, Callable[[], None]] = {
             "hub": self.hub.step,
+            "gaps": self.hub.catch_up,
             "journal": self.journal.step,
             "pulse": lambda: pulse.step(self.hub, self.settings.ping_every),
             "sweep": self.neighbours.sweep_step,

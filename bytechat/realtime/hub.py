@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from itertools import islice
 from threading import Event, Lock
 from time import monotonic
 
@@ -18,10 +17,6 @@ log = logging.getLogger(__name__)
 
 #: Frames that are read from the database at once.
 PAGE = 500
-
-#: Rooms whose gaps are filled between two turns of writing: a millisecond or two each, from the
-#: database.
-GAPS_AT_ONCE = 8
 
 #: Bytes that a member is given in one visit, about: a quarter of its outbox, so that a burst does
 #: not overflow that of one who reads.
@@ -61,8 +56,9 @@ class Hub:
         self._open: dict[Cohort, None] = {}  # those that are not full
         self._feeds: dict[int, Feed] = {}
         self._queue: OrderedDict[Cohort, None] = OrderedDict()  # those that are owed something
-        self._gaps: dict[int, None] = {}  # rooms of which something must be read first
-        self._ring = Event()  # whether there is something in one of the two
+        self._ring = Event()  # whether there are any
+        self._gaps: OrderedDict[int, None] = OrderedDict()  # rooms of which something must be read
+        self._gap_ring = Event()  # whether there are any
         #: Frames, and their bytes, that were given to members, each of them counted.
         self.frames_delivered = self.bytes_delivered = 0
 
@@ -184,12 +180,10 @@ class Hub:
                     connection.abandon()  # a frame is missing, so no other may follow
                 # By the clock: a write of 200 KB takes ten times as long as one of 300 bytes.
                 if monotonic() - began > TURN_SECONDS:
-                    self._catch_up()
                     give_way()
                     began = monotonic()
-        self._catch_up()
         with self._lock:
-            if not self._queue and not self._gaps:
+            if not self._queue:
                 self._ring.clear()
         give_way()
 
@@ -228,8 +222,7 @@ class Hub:
                     owed.setdefault(connection, []).append(batch)
             if place.rev < feed.newest:
                 cohort.news[room] = None
-            if feed.gap:
-                self._gaps[room] = None
+            self._note_gap(room, feed)
 
     def _note(self, room: int, feed: Feed) -> None:
         """See that the room's turn comes, if it has something to do. With the lock held."""
@@ -237,40 +230,43 @@ class Hub:
             if place.rev < feed.newest:
                 cohort.news[room] = None
                 self._queue[cohort] = None
+        if self._queue:
+            self._ring.set()
+        self._note_gap(room, feed)
+
+    def _note_gap(self, room: int, feed: Feed) -> None:
         if feed.gap:
             self._gaps[room] = None
-        if self._queue or self._gaps:
-            self._ring.set()
+            self._gap_ring.set()
 
-    def _catch_up(self) -> None:
-        """Fill the gaps of some rooms from the database. No lock is held meanwhile.
+    def catch_up(self) -> None:
+        """Wait for a room of which frames are missing here, and read some from the database.
 
-        It takes about a turn at most, so that rooms without a gap do not wait for those with one.
+        Apart from ``step``, so that nobody waits for the database but those who are in that room.
         """
+        self._gap_ring.wait()
         with self._lock:
-            rooms = list(islice(self._gaps, GAPS_AT_ONCE))
-        began = monotonic()
-        for room in rooms:
-            if monotonic() - began > TURN_SECONDS:
+            if not self._gaps:
+                self._gap_ring.clear()
                 return
+            room, _ = self._gaps.popitem(last=False)
+            feed = self._feeds.get(room)
+            if feed is None or not feed.gap:
+                return
+            feed.behind = False  # what is found out from now on may be after what is read
+            since, waiting = feed.newest, list(feed.early)
+        try:
+            frames = self._read_since(room, since, PAGE)
+        except Exception as error:
+            # The database, most likely; the next comparison of heads tries again.
+            log.warning("a room could not be read", extra={"room": room, "error": repr(error)})
             with self._lock:
-                del self._gaps[room]
-                feed = self._feeds.get(room)
-                if feed is None or not feed.gap:
-                    continue
-                feed.behind = False  # what is found out from now on may be after what is read
-                since, waiting = feed.newest, list(feed.early)
-            try:
-                frames = self._read_since(room, since, PAGE)
-            except Exception as error:
-                # The database, most likely; the next comparison of heads tries again.
-                log.warning("a room could not be read", extra={"room": room, "error": repr(error)})
-                with self._lock:
-                    feed.behind = True
-                continue
-            with self._lock:
-                feed.fill(frames)
-                if len(frames) < PAGE:
-                    feed.drop(waiting)
-                feed.behind = feed.behind or len(frames) == PAGE
-                self._note(room, feed)
+                feed.behind = True
+            return
+        with self._lock:
+            feed.fill(frames)
+            if len(frames) < PAGE:
+                feed.drop(waiting)
+            feed.behind = feed.behind or len(frames) == PAGE
+            self._note(room, feed)
+        give_way()  # SQLite is read without waiting for anything

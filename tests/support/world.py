@@ -50,7 +50,6 @@ SIZES = {
     (hub, "PAGE"): 2,
     (hub, "TURN_SECONDS"): 1_000_000,  # nothing here depends on how fast the machine is
     (hub, "PORTION"): 250,
-    (hub, "GAPS_AT_ONCE"): 1,
     (feed, "RING_BYTES"): 400,
     (feed, "EARLY_MAX"): 2,
     (client_log, "EARLY_MAX"): 2,
@@ -137,7 +136,7 @@ class Worker:
     @property
     def awake(self) -> bool:
         """Whether the hub has something to do."""
-        return self.hub._ring.is_set()
+        return self.hub._ring.is_set() or self.hub._gap_ring.is_set()
 
     @property
     def busy(self) -> bool:
@@ -163,8 +162,10 @@ class Worker:
         self.runtime.neighbours._receive(hint)
 
     def give_out(self) -> None:
-        """The hub's turn."""
-        if self.awake:
+        """The hub's turn, to read and to write."""
+        if self.hub._gap_ring.is_set():
+            self.hub.catch_up()
+        if self.hub._ring.is_set():
             self.hub.step()
 
     def sweep(self) -> None:

@@ -93,8 +93,16 @@ def publish(hub: Hub, *revs: int, room: int = ROOM) -> None:
 
 
 def settle(hub: Hub) -> None:
-    """What the worker's thread does, until there is no news."""
-    while hub._ring.is_set():
+    """What the worker's threads do, until there is no news."""
+    while hub._ring.is_set() or hub._gap_ring.is_set():
+        rotate(hub)
+
+
+def rotate(hub: Hub) -> None:
+    """A turn of each thread that has something to do."""
+    if hub._gap_ring.is_set():
+        hub.catch_up()
+    if hub._ring.is_set():
         hub.step()
 
 
@@ -669,46 +677,6 @@ def test_a_wide_fan_out_lets_others_run_between_slices(
     assert all(member.revs == [1] for member in members)
 
 
-def test_a_gap_is_filled_while_a_long_rotation_runs(
-    hub: Hub, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    members = [join(hub, database, owner) for owner in range(4 * COHORT)]
-    settle(hub)
-    clock = count()
-    monkeypatch.setattr(module, "monotonic", lambda: next(clock) * TURN_SECONDS / 99.5)
-    monkeypatch.setattr(time, "sleep", lambda _: None)
-    database.reads.clear()
-    database.head = 3
-    publish(hub, 1, 3)
-    hub.step()
-    assert database.reads == [1], "once, when a turn was over"
-    assert members[0].revs == [1]
-    assert members[-1].revs == [1, 2, 3], "in the rotation in which it was filled"
-    settle(hub)
-    assert all(member.revs == [1, 2, 3] for member in members)
-
-
-def test_gaps_are_filled_for_a_turn_and_then_members_are_written_to(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """However slow the database is."""
-    heads = dict.fromkeys(range(1, 9), 0)
-    hub = in_rooms(heads)
-    members = {room: Member() for room in heads}
-    for room, member in members.items():
-        hub.join(member, {room: 0})
-    settle(hub)
-    clock = count()
-    monkeypatch.setattr(module, "monotonic", lambda: next(clock) * TURN_SECONDS * 0.4)
-    heads.update(dict.fromkeys(heads, 1))
-    hub.compare(heads)
-    hub.step()
-    hub.step()
-    assert sum(member.revs == [1] for member in members.values()) == 2
-    settle(hub)
-    assert all(member.revs == [1] for member in members.values())
-
-
 def test_a_step_ends_although_more_is_said_all_the_time(
     hub: Hub, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -814,25 +782,35 @@ def test_a_busy_room_does_not_keep_a_quiet_one_waiting(monkeypatch: pytest.Monke
     assert alice.revs == list(range(1, 200))
 
 
-def test_gaps_of_many_rooms_do_not_hold_up_those_that_have_none(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(module, "GAPS_AT_ONCE", 2)
-    heads = dict.fromkeys(range(1, 21), 0)
-    hub = in_rooms(heads)
-    members = {room: Member() for room in heads}
-    for room, member in members.items():
-        hub.join(member, {room: 0})
+def test_a_slow_database_keeps_nobody_waiting_but_those_of_whom_it_is_asked() -> None:
+    """It may take seconds, and most rooms need nothing of it."""
+    asked, answered = Event(), Event()
+
+    def read_since(room: int, rev: int, limit: int) -> list[tuple[int, bytes]]:
+        if room == 1 and rev:
+            asked.set()
+            assert answered.wait(SECONDS)
+        return [(r, frame(r)) for r in range(rev + 1, min(3 * rev, rev + limit) + 1)]
+
+    hub = Hub(read_since)
+    alice, bob = Member(), Member()
+    hub.join(alice, {1: 0})
+    hub.join(bob, {2: 0})
     settle(hub)
-    heads.update(dict.fromkeys(range(1, 20), 5))
-    hub.compare(heads)
+    publish(hub, 1, 3, room=1)
+    reading = Thread(target=hub.catch_up)
+    reading.start()
+    assert asked.wait(SECONDS)
+    publish(hub, 1, room=2)
     hub.step()
-    publish(hub, 1, room=20)
+    assert (alice.revs, bob.revs) == ([1], [1])
+    publish(hub, 2, room=1)
     hub.step()
-    assert members[20].revs == [1]
-    assert sum(member.revs == [1, 2, 3, 4, 5] for member in members.values()) == 2
+    assert alice.revs == [1, 2, 3], "what comes meanwhile is not held up either"
+    answered.set()
+    reading.join(SECONDS)
     settle(hub)
-    assert all(members[room].revs == [1, 2, 3, 4, 5] for room in range(1, 20))
+    assert alice.revs == [1, 2, 3]
 
 
 # The ring.
@@ -907,8 +885,7 @@ class World:
         self.hub.whisper([ROOM], b"", besides=number)
 
     def rotate(self, _number: int) -> None:
-        if self.hub._ring.is_set():
-            self.hub.step()
+        rotate(self.hub)
 
     def rotate_while_people_come_and_go(self, number: int) -> None:
         """Whoever is written to next says something, or joins, or leaves, or several of it."""
