@@ -75,6 +75,7 @@ def on_starting(server: Any) -> None:
 
 pre_fork = serving.share_out
 post_fork = serving.close_others
+child_exit = serving.rest
 
 
 def post_worker_init(worker: Any) -> None:

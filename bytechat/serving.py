@@ -3,7 +3,8 @@
 The kernel spreads connections evenly over the listeners of a port. gunicorn's own ``reuse_port``
 has each worker open and close its listener, and what waits in one that closes is reset. Here the
 master opens them all, once: what waits at the listener of a worker that stops is served by the one
-that takes its place.
+that takes its place. If a worker has died, its listener rests until that one has loaded, and new
+connections come to the others.
 
 gunicorn's master imports this, so nothing here may need what gevent patches.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import mmap
 import os
 import signal
+import socket
 from types import FrameType, SimpleNamespace
 from typing import Any
 
@@ -37,6 +39,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         super().__init__(*arguments)
         #: One byte, shared by all: what is known of the worker that is to take this one's place.
         self.successor = mmap.mmap(-1, 1)
+        #: The same: whether it was told to stop.
+        self.told = mmap.mmap(-1, 1)
         self._predecessors: list[Worker] = []
         self._leaving = False
         self._names: dict[Any, SimpleNamespace] = {}
@@ -61,6 +65,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM: stop; or only when relieved, unless it comes again."""
+        self.told[0] = True
         if not self.booted:
             os._exit(0)  # it has served nobody yet, and to load may take longer than to stop
         if self._leaving or self.successor[0] == _NOBODY:
@@ -69,6 +74,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def run(self) -> None:
         for listener in self.sockets:
+            listener.listen(self.cfg.backlog)  # again, if it rests
             address = listener.getsockname()
             self._names[listener] = SimpleNamespace(getsockname=lambda name=address: name)
         super().run()
@@ -116,14 +122,34 @@ def _open_listeners(server: Any) -> None:
     )
 
 
+def _shares(server: Any) -> list[list[Any]]:
+    """The listeners of each worker; none if all have the same."""
+    each = len(server.cfg.address)
+    if server.cfg.workers == 1 or len(server.LISTENERS) != each * server.cfg.workers:
+        return []
+    return [server.LISTENERS[i : i + each] for i in range(0, len(server.LISTENERS), each)]
+
+
 def share_out(server: Any, worker: Worker) -> None:
     """Give a worker that is about to be forked the listeners that the fewest have."""
     workers = server.WORKERS.values()
-    each = len(server.cfg.address)
-    if len(server.LISTENERS) == each * server.cfg.workers:
-        shares = [server.LISTENERS[i : i + each] for i in range(0, len(server.LISTENERS), each)]
+    if shares := _shares(server):
         worker.sockets = min(shares, key=[other.sockets for other in workers].count)
     worker.follow([other for other in workers if other.sockets == worker.sockets])
+
+
+def rest(server: Any, worker: Worker) -> None:
+    """Let nobody new come to the listeners of a worker that has died, unless another one has them.
+
+    Shut down, a listener leaves those among which the kernel spreads connections, and keeps its
+    address: it may listen again. What waits there is reset; so not if the worker was told to stop,
+    as it has let others wait meanwhile.
+    """
+    served = [other.sockets for other in server.WORKERS.values()]
+    died = not worker.told[0] and worker.sockets not in served
+    if died and worker.sockets in _shares(server):
+        for listener in worker.sockets:
+            listener.shutdown(socket.SHUT_RD)
 
 
 def close_others(server: Any, worker: Worker) -> None:

@@ -120,16 +120,43 @@ def test_a_stop_in_the_middle_of_a_hup_is_soon_over(pair: Server) -> None:
     assert pair.terminate() < 10  # and not 20 more, for which gunicorn waits in a reload
 
 
-def test_what_waits_at_a_worker_that_dies_is_served_by_the_next(pair: Server) -> None:
-    worker = pair.workers[0]
-    worker.suspend()  # connections are accepted by the kernel, and wait
-    with ThreadPoolExecutor(30) as pool:
-        asking = [pool.submit(health, pair) for _ in range(30)]
-        time.sleep(1)
-        waiting = [asked for asked in asking if not asked.done()]
-        assert waiting, "one of 30 has come to that worker"
-        worker.kill()
-        assert {asked.result().status_code for asked in asking} == {200}
+@pytest.mark.parametrize("pair", ["10"], indirect=True)
+def test_while_the_next_of_a_dead_worker_loads_the_others_serve_all(pair: Server) -> None:
+    """And when it is there, it has its share again."""
+    alice = Person(pair)
+    dead, living = pair.workers
+    dead.kill()
+    deadline = time.monotonic() + 30
+    while len(pair.workers) == 1 or dead in pair.workers:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for _ in range(40):
+        assert health(pair, seconds=5).ok, "half of them wait for the one that loads"
+    assert len(set(workers_of(pair, alice))) == 1, "it has loaded already"
+    while len(set(workers_of(pair, alice))) == 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert living in pair.workers
+
+
+def test_what_waits_at_a_worker_that_stops_is_served_by_the_next(pair: Server) -> None:
+    pair.workers[0].terminate()
+    slowest, began = 0.0, time.monotonic()
+    with ThreadPoolExecutor(10) as pool:
+        while time.monotonic() < began + 7:
+            asked = time.monotonic()
+            assert {answer.status_code for answer in pool.map(health, [pair] * 10)} == {200}
+            slowest = max(slowest, time.monotonic() - asked)
+    assert slowest > 2, "some have waited for it"
+
+
+def workers_of(server: Server, person: Person) -> list[str]:
+    """The workers that some new sockets come to."""
+    names = []
+    for _ in range(10):
+        with person.at(server).talk() as talk:
+            names.append(talk.hello["worker"])
+    return names
 
 
 def test_a_second_server_on_the_port_is_refused_and_the_first_serves_on(pair: Server) -> None:
@@ -194,6 +221,9 @@ class _Listener:
         if self.closed:
             raise OSError("Bad file descriptor")
         return "127.0.0.1", 1
+
+    def listen(self, backlog: int) -> None:
+        """It does already."""
 
     def close(self) -> None:
         self.closed = True
