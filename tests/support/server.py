@@ -99,6 +99,11 @@ class Server:
         """The worker processes."""
         return psutil.Process(self.pid).children()
 
+    def _processes(self) -> list[psutil.Process]:
+        """The master and its workers."""
+        master = psutil.Process(self.pid)
+        return [master, *master.children()]
+
     def lines(self) -> str:
         """The log so far."""
         return self.log.read_text()
@@ -115,7 +120,7 @@ class Server:
         """Stop as Ctrl-C does, which reaches all processes; returns the seconds that it took."""
         assert self._process is not None
         began = time.monotonic()
-        for process in [*self.workers, psutil.Process(self.pid)]:
+        for process in reversed(self._processes()):
             process.send_signal(signal.SIGINT)
         self._process.wait(STOP_SECONDS)
         return time.monotonic() - began
@@ -124,7 +129,7 @@ class Server:
         """Stop as Heroku does (SIGTERM to all processes); returns the seconds that it took."""
         assert self._process is not None
         began = time.monotonic()
-        for process in [*self.workers, psutil.Process(self.pid)]:
+        for process in reversed(self._processes()):
             process.terminate()
         self._process.wait(STOP_SECONDS)
         return time.monotonic() - began
@@ -136,7 +141,7 @@ class Server:
     def kill(self) -> None:
         """End all processes at once, as a power cut would (SIGKILL)."""
         assert self._process is not None
-        for process in [psutil.Process(self.pid), *self.workers]:
+        for process in self._processes():
             process.send_signal(signal.SIGKILL)
         self._process.wait(STOP_SECONDS)
 
