@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, Integer, bindparam, select, tuple_
 
 from ..api import BIGINT_MAX
 from ..auth.schemas import Account
@@ -37,6 +37,13 @@ _select = select(
     Message.reply_to,
 ).join(User, User.id == Message.user_id)
 
+# What every reconnect and every page asks: built once, as that takes longer than to answer it.
+_log = _select.where(Message.room_id == bindparam("room"))
+_limit = bindparam("limit", type_=Integer)
+_before = _log.where(Message.seq < bindparam("seq")).order_by(Message.seq.desc()).limit(_limit)
+_onward = _log.where(Message.seq >= bindparam("seq")).order_by(Message.seq).limit(_limit)
+_changed = _log.where(Message.rev > bindparam("rev")).order_by(Message.rev).limit(_limit)
+
 
 def check_text(text: str, longest: int) -> None:
     """Raise Invalid unless the text can be said; ``longest`` is in characters, 0 for no limit."""
@@ -58,11 +65,10 @@ def history(db: Connection, room: Place, query: schemas.HistoryQuery) -> schemas
         sentence = "Ask for what is before, after or around, for one of them."
         raise Invalid(sentence, errors={name: [sentence] for name in given})
     pivot, older, newer = _window(query)
-    log = _select.where(Message.room_id == room.id)
     # One more on each side tells whether there are others.
-    up_to = log.where(Message.seq < pivot).order_by(Message.seq.desc()).limit(older + 1)
-    onward = log.where(Message.seq >= pivot).order_by(Message.seq).limit(newer + 1)
-    past, future = db.execute(up_to).all(), db.execute(onward).all()
+    asked = {"room": room.id, "seq": pivot}
+    past = db.execute(_before, {**asked, "limit": older + 1}).all()
+    future = db.execute(_onward, {**asked, "limit": newer + 1}).all()
     return schemas.History(
         _read([*reversed(past[:older]), *future[:newer]], schemas.Message),
         has_before=len(past) > older,
@@ -119,8 +125,7 @@ def changes(db: Connection, room: Place, query: schemas.ChangesQuery) -> schemas
 
 def changed_since(db: Connection, room_id: int, rev: int, limit: int, cls: type[M]) -> list[M]:
     """What changed in the room after this rev, ascending by rev, as Structs of ``cls``."""
-    query = _select.where(Message.room_id == room_id, Message.rev > rev)
-    return _read(db.execute(query.order_by(Message.rev).limit(limit)).all(), cls)
+    return _read(db.execute(_changed, {"room": room_id, "rev": rev, "limit": limit}).all(), cls)
 
 
 def sent_as(db: Connection, keys: Sequence[tuple[int, str | None]], cls: type[M]) -> list[M]:
