@@ -49,6 +49,9 @@ accesslog = "-"
 # Not %(r)s: the request line has the query, and that may have a token.
 access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(M)s ms'
 
+#: Seconds that a new worker waits at most until it knows who is online elsewhere.
+SWEEP_SECONDS = 2
+
 
 def on_starting(server: Any) -> None:
     """Refuse what cannot work; see to enough file descriptors, if we may; open the port.
@@ -82,7 +85,9 @@ def post_worker_init(worker: Any) -> None:
     """Watch for the stop: gunicorn itself would leave the sockets open until graceful_timeout."""
     # The master goes on waiting as set above, but here a slow request must not hold up a stop.
     worker.cfg.set("graceful_timeout", STOP_SECONDS)
-    worker.wsgi.extensions["bytechat.runtime"].start()
+    runtime = worker.wsgi.extensions["bytechat.runtime"]
+    runtime.start()
+    runtime.neighbours.wait_for_sweep(SWEEP_SECONDS)
     worker.relieve()
     threading.Thread(target=_drain_when_stopped, args=(worker,), daemon=True).start()
     if worker.age == 1:

@@ -179,7 +179,7 @@ def _online() -> Table:
     for number in ONLINE:
         presence = Presence()
         changes = [Change(Account(1000 + n, f"person{n:06}"), [1]) for n in range(number)]
-        learning = _cpu_ms(partial(presence.learn, "there", 1, changes), 1)
+        learning = _cpu_ms(partial(presence.learn, "there", 0, 1, changes), 1)
         times = max(3, 100_000 // number)
         table.rows.append(
             Row(

@@ -98,8 +98,7 @@ def hints(bench: Bench) -> list[Table]:
         Table(
             f"What a message costs, {rate:,} messages/s",
             "us of CPU for each message, as the system has noted it for all processes of each. A "
-            "worker alone tells the bus all the same, as it cannot know that nobody else listens; "
-            "with the bus on Valkey, PostgreSQL only stores.",
+            "worker that is alone tells nobody; with the bus on Valkey, PostgreSQL only stores.",
             [
                 Column("sender's worker", "first", small),
                 Column("reader's worker", "second", small),

@@ -39,8 +39,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         super().__init__(*arguments)
         #: One byte, shared by all: what is known of the worker that is to take this one's place.
         self.successor = mmap.mmap(-1, 1)
-        #: The same: whether it was told to stop.
-        self.told = mmap.mmap(-1, 1)
+        #: The same: whether it serves, and whether it was told to stop.
+        self.serves, self.told = mmap.mmap(-1, 1), mmap.mmap(-1, 1)
         self._predecessors: list[Worker] = []
         self._leaving = False
         self._names: dict[Any, SimpleNamespace] = {}
@@ -53,6 +53,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def relieve(self) -> None:
         """Be ready: whom this worker follows may go."""
+        self.serves[0] = True
         for old in self._predecessors:
             old.successor[0] = _READY
 
@@ -139,15 +140,15 @@ def share_out(server: Any, worker: Worker) -> None:
 
 
 def rest(server: Any, worker: Worker) -> None:
-    """Let nobody new come to the listeners of a worker that has died, unless another one has them.
+    """Let nobody new come to the listeners of a worker that has died, while others serve.
 
     Shut down, a listener leaves those among which the kernel spreads connections, and keeps its
     address: it may listen again. What waits there is reset; so not if the worker was told to stop,
     as it has let others wait meanwhile.
     """
-    served = [other.sockets for other in server.WORKERS.values()]
-    died = not worker.told[0] and worker.sockets not in served
-    if died and worker.sockets in _shares(server):
+    others = server.WORKERS.values()
+    alone = worker.sockets in _shares(server) and worker.sockets not in [o.sockets for o in others]
+    if alone and worker.serves[0] and not worker.told[0] and any(o.serves[0] for o in others):
         for listener in worker.sockets:
             listener.shutdown(socket.SHUT_RD)
 

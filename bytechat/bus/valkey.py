@@ -88,8 +88,10 @@ class ValkeyLine:
         self._pubsub = client.pubsub()
         self._followed: frozenset[str] = frozenset()
         self._arrived: list[bytes] = []
-        self._unconfirmed = 0
-        self._heard_at = self._asked_at = monotonic()
+        self._unconfirmed: set[bytes] = set()
+        #: When each line was heard, and asked, the last time, by its node.
+        self._heard_at: dict[str, float] = {}
+        self._asked_at: dict[str, float] = {}
 
     def follow(self, topics: frozenset[str]) -> bool:
         pubsub = self._pubsub
@@ -102,8 +104,9 @@ class ValkeyLine:
             unsubscribe(*(self._prefix + topic for topic in gone))
         new = topics - self._followed
         if new:
-            self._unconfirmed += len(new)
-            subscribe(*(self._prefix + topic for topic in new))
+            channels = [self._prefix + topic for topic in new]
+            self._unconfirmed = {channel.encode() for channel in channels}
+            subscribe(*channels)
         self._followed = topics
         deadline = monotonic() + TIMEOUT_SECONDS
         while self._unconfirmed:
@@ -125,14 +128,16 @@ class ValkeyLine:
         self._pubsub.close()
 
     def _check(self) -> None:
-        """Ask a line that is silent whether it still stands, and give up one that does not say."""
+        """Ask a line that is silent whether it still stands, and give up if one does not say."""
         moment = monotonic()
-        if self._asked_at > self._heard_at:
-            if moment - self._asked_at > TIMEOUT_SECONDS:
-                raise TimeoutError("the line is dead")
-        elif moment - self._heard_at > SILENT_SECONDS:
-            self._asked_at = moment
-            for line in self._lines().values():
+        for node, line in self._lines().items():
+            heard_at = self._heard_at.setdefault(node, moment)
+            asked_at = self._asked_at.get(node, heard_at)
+            if asked_at > heard_at:
+                if moment - asked_at > TIMEOUT_SECONDS:
+                    raise TimeoutError("the line is dead")
+            elif moment - heard_at > SILENT_SECONDS:
+                self._asked_at[node] = moment
                 line.ping()
 
     def _lines(self) -> dict[str, Any]:
@@ -163,8 +168,8 @@ class ValkeyLine:
             message = self._pubsub.get_message(timeout=TIMEOUT_SECONDS)
         if message is None:
             return
-        self._heard_at = monotonic()
+        self._heard_at[node] = monotonic()
         if message["type"] in _MESSAGES:
             self._arrived.append(message["data"])
         elif message["type"] in _CONFIRMED:
-            self._unconfirmed -= 1
+            self._unconfirmed.discard(message["channel"])  # a cluster's client may repeat some

@@ -24,6 +24,7 @@ from ..models import now
 from ..realtime.closing import Code
 from ..realtime.framing import text_frame
 from ..realtime.hub import Hub
+from ..realtime.turns import give_way
 from ..storage import reading, transaction
 from . import frames, hints, rooms, workers
 from .hints import ALL, Change, Committed, Hint
@@ -76,6 +77,7 @@ class Neighbours:
         self._hub = hub
         self._shared = shared
         self._sweep_now = Event()
+        self._swept = Event()
         self._swept_at = 0.0
         self._beat_at = 0.0
         #: The number of this worker's latest version; and how often it was given up, and came back.
@@ -87,9 +89,14 @@ class Neighbours:
         self._revoked_since = now() - CLOCK_SKEW
 
     def start(self) -> None:
-        """Hear the others."""
+        """Hear the others, and look at what they have done."""
         self.bus.follow(ALL)
         self.bus.start()
+        self.look()
+
+    def wait_for_sweep(self, seconds: float) -> None:
+        """Wait for the first one, at most this long: before it nobody else is known here."""
+        self._swept.wait(seconds)
 
     def look(self) -> None:
         """Sweep soon: something may have been missed."""
@@ -138,7 +145,7 @@ class Neighbours:
         elif isinstance(hint, hints.Revoked):
             self.close_tokens(set(hint.tokens), disabled=hint.disabled)
         elif hint.changes and self.presence.follows(hint.worker, hint.version):
-            self.presence.learn(hint.worker, hint.version, hint.changes)
+            self.presence.learn(hint.worker, hint.version - 1, hint.version, hint.changes)
         else:
             self.look()
 
@@ -153,7 +160,8 @@ class Neighbours:
                 connection.close(code, reason)
 
     def _show_typing(self, room: int, user: Account) -> None:
-        self._hub.whisper([room], frames.encode(frames.Typing(room, user)), besides=user.id)
+        frame = frames.encode(frames.Typing(room, user))
+        self._hub.whisper([room], frame, besides=user.id, droppable=True)
 
     # The sweep.
 
@@ -165,6 +173,7 @@ class Neighbours:
         self._swept_at = monotonic()
         with self._app.app_context():
             self.sweep()
+        self._swept.set()
         self.sweeps += 1
         self.sweep_seconds += monotonic() - self._swept_at
 
@@ -190,19 +199,18 @@ class Neighbours:
         living = workers.living(db)
         self.sockets = {name.partition("-")[0]: state.sockets for name, state in living.items()}
         versions = {name: state.version for name, state in living.items() if name != self._name}
-        if self._is_calm():
+        moment = monotonic()
+        away, self._read_at = moment - self._read_at, moment
+        if away > OUTAGE_SECONDS:
+            # Whoever is silent may be so because the database was away from them, too.
+            self._calm_at = moment + 2 * BEAT_SECONDS
+        if away > workers.DEAD.total_seconds():
+            self.presence.doubt()
+        if moment >= self._calm_at:
             self.presence.forget_others_than(versions)
         for worker, since in self.presence.missed(versions).items():
             version, changes = workers.changes_since(db, worker, since)
-            self.presence.learn(worker, max(version, versions[worker]), changes)
-
-    def _is_calm(self) -> bool:
-        """Whether who is silent is dead: not if nobody could beat, as the database was away."""
-        moment = monotonic()
-        if moment - self._read_at > OUTAGE_SECONDS:
-            self._calm_at = moment + 2 * BEAT_SECONDS
-        self._read_at = moment
-        return moment >= self._calm_at
+            self.presence.learn(worker, since, max(version, versions[worker]), changes)
 
     # Presence.
 
@@ -227,6 +235,7 @@ class Neighbours:
         for turn in turns:
             together.setdefault(turn.rooms, []).append(turn)
         for room_ids, group in together.items():
+            give_way()
             shown = [
                 (turn.user.id, frames.encode(frames.Presence(turn.user, turn.online)))
                 for turn in group

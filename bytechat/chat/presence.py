@@ -153,18 +153,18 @@ class Presence:
         with self._lock:
             return version == self._seen.get(worker, 0) + 1
 
-    def learn(self, worker: str, version: int, changes: Iterable[Change]) -> None:
-        """Take what has changed among another worker's users, up to this version.
+    def learn(self, worker: str, since: int, version: int, changes: Iterable[Change]) -> None:
+        """Take what has changed among another worker's users after one version, up to another.
 
-        What is learnt of a worker first is all users that it has.
+        Since version 0 these are all users that it has.
         """
         with self._lock:
             seen = self._seen.get(worker, 0)
-            if version <= seen:
-                return
+            if not since <= seen < version:
+                return  # it is known already; or something before it is not (any more)
             self._seen[worker] = version
             told = {change.user.id: change for change in changes}
-            if not seen:
+            if not since:
                 gone = (user for user in self._users_of(worker) if user.id not in told)
                 told |= {user.id: Change(user, []) for user in gone}
             for change in told.values():

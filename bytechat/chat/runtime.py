@@ -150,7 +150,7 @@ class Runtime:
             Committed(message.room, message.rev, frames.payload(message)) for message in new
         ]
         self.hub.publish((room, rev, text_frame(payload)) for room, rev, payload in committed)
-        self.neighbours.tell_news(committed)
+        self.neighbours.tell_news(sorted(committed, key=lambda change: (change.room, change.rev)))
 
     def _read_since(self, room: int, rev: int, limit: int) -> list[tuple[int, bytes]]:
         with self.app.app_context(), reading() as db:

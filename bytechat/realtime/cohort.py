@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from .connection import Connection
 
 #: Connections of a cohort. A frame that comes during a visit waits for about two milliseconds more,
 #: if all of them are written to; and each room costs a visit a microsecond, for all of them.
 COHORT = 250
 
-#: Whispers that may wait for a cohort's turn. The oldest are dropped first: they say the least.
+#: Whispers that may wait for a cohort's turn before those that can be missed are dropped.
 WHISPERS_MAX = 256
 
 
@@ -27,7 +25,12 @@ class Cohort:
         #: Rooms of which they are owed something, in their turn.
         self.news: dict[int, None] = {}
         #: Frames without a number, each with those who are to be given it.
-        self.whispers: deque[tuple[bytes, list[Connection]]] = deque(maxlen=WHISPERS_MAX)
+        self.whispers: list[tuple[bytes, list[Connection]]] = []
+
+    def whisper(self, frame: bytes, members: list[Connection], *, droppable: bool) -> None:
+        """Add a frame without a number; one that can be missed is dropped if too many wait."""
+        if not droppable or len(self.whispers) < WHISPERS_MAX:
+            self.whispers.append((frame, members))
 
     @property
     def full(self) -> bool:

@@ -137,11 +137,18 @@ class Hub:
             for room, feed in offered.items():
                 self._note(room, feed)
 
-    def whisper(self, rooms: Iterable[int], frame: bytes, besides: int | None = None) -> None:
+    def whisper(
+        self,
+        rooms: Iterable[int],
+        frame: bytes,
+        *,
+        besides: int | None = None,
+        droppable: bool = False,
+    ) -> None:
         """Give a frame without a number to whoever is in any of these rooms now, once.
 
-        ``besides`` is an owner who is not given it. It is of the moment: it is dropped where too
-        many of its kind are waiting already.
+        ``besides`` is an owner who is not given it. ``droppable`` is whether it can be missed: then
+        it is dropped where too many are waiting already.
         """
         with self._lock:
             hearers: dict[Cohort, set[Connection]] = {}
@@ -151,7 +158,7 @@ class Hub:
                         hearers.setdefault(cohort, set()).update(place.members)
             for cohort, members in hearers.items():
                 if others := [member for member in members if member.owner != besides]:
-                    cohort.whispers.append((frame, others))
+                    cohort.whisper(frame, others, droppable=droppable)
                     self._queue[cohort] = None
                     self._ring.set()
 

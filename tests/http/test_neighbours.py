@@ -19,7 +19,9 @@ from sqlalchemy import func, insert, select, text, update
 from bytechat import create_app
 from bytechat.auth import tokens
 from bytechat.auth.schemas import Account
-from bytechat.chat import neighbours, presence, workers
+from bytechat.chat import hints, neighbours, presence, workers
+from bytechat.chat.frames import MessageFrame
+from bytechat.chat.hints import News
 from bytechat.chat.neighbours import Neighbours
 from bytechat.chat.runtime import Runtime
 from bytechat.extensions import db
@@ -371,6 +373,21 @@ def test_a_crowd_that_comes_is_shown_in_one_piece(one: Colleague) -> None:
     [shown] = bob.done
     assert isinstance(shown, bytes)
     assert shown.count(b'"presence"') == neighbours.FEW + 1
+
+
+def test_what_is_said_in_turns_in_two_rooms_is_told_in_one_hint_for_each(one: Colleague) -> None:
+    one.mind.sockets = {"another": 1}
+    said = [
+        MessageFrame(10 * rev + room, room, rev, rev, ALICE, "text", "hi", now())
+        for rev in range(1, 6)
+        for room in (2, 1)
+    ]
+    one.runtime._publish(said)
+    told = [hints.decode(payload) for payload in one.sent()]
+    assert [(hint.room, hint.rev, len(hint.frames)) for hint in told if isinstance(hint, News)] == [
+        (1, 5, 5),
+        (2, 5, 5),
+    ]
 
 
 def test_typing_is_shown_on_the_other_worker_but_not_to_oneself(

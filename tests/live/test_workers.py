@@ -139,6 +139,25 @@ def test_while_the_next_of_a_dead_worker_loads_the_others_serve_all(pair: Server
     assert living in pair.workers
 
 
+@pytest.mark.parametrize("pair", ["6"], indirect=True)
+def test_a_server_outlives_workers_that_die_while_they_load_and_in_the_end_all(
+    pair: Server,
+) -> None:
+    pair.workers[0].kill()
+    killed = set()
+    for _ in range(3):
+        time.sleep(0.5)
+        youngest = max(pair.workers, key=lambda worker: worker.create_time())
+        youngest.kill()
+        killed.add(youngest.pid)
+        assert health(pair, seconds=5).ok
+    assert len(killed) == 3
+    for worker in pair.workers:
+        worker.kill()
+    time.sleep(0.5)
+    assert health(pair).ok, "there is nobody else: it waits"
+
+
 def test_what_waits_at_a_worker_that_stops_is_served_by_the_next(pair: Server) -> None:
     pair.workers[0].terminate()
     slowest, began = 0.0, time.monotonic()

@@ -10,7 +10,7 @@ from bytechat.auth.schemas import Account
 from bytechat.chat.hints import Change
 from bytechat.chat.presence import Presence, Turn
 
-ALICE, BOB = Account(1, "alice"), Account(2, "bob")
+ALICE, BOB, CAROL = Account(1, "alice"), Account(2, "bob"), Account(3, "carol")
 LATER = inf
 
 #: Before anybody who leaves during a test counts as gone.
@@ -107,19 +107,19 @@ def test_who_knows_nothing_is_told_of_everybody(here: Presence) -> None:
 
 
 def test_the_users_of_other_workers_are_online_too(here: Presence) -> None:
-    here.learn("there", 1, [Change(BOB, [1])])
+    here.learn("there", 0, 1, [Change(BOB, [1])])
     assert here.turns() == [came(BOB, 1)]
     assert here.online([1]) == [BOB.id]
     assert here.untold() == []  # that is theirs to tell
-    here.learn("there", 2, [Change(BOB, [])])
+    here.learn("there", 1, 2, [Change(BOB, [])])
     assert here.turns() == [went(BOB, 1)]
 
 
 def test_who_moves_to_another_worker_is_online_all_the_time(here: Presence) -> None:
-    here.learn("there", 1, [Change(BOB, [1])])
+    here.learn("there", 0, 1, [Change(BOB, [1])])
     here.turns()
     here.arrive(BOB, [1])
-    here.learn("there", 2, [Change(BOB, [])])
+    here.learn("there", 1, 2, [Change(BOB, [])])
     assert here.turns() == []
     assert here.online([1]) == [BOB.id]
 
@@ -127,26 +127,26 @@ def test_who_moves_to_another_worker_is_online_all_the_time(here: Presence) -> N
 def test_only_the_next_version_can_be_learnt_from_a_hint(here: Presence) -> None:
     assert here.follows("there", 1)
     assert not here.follows("there", 2)
-    here.learn("there", 4, [])
+    here.learn("there", 0, 4, [])
     assert here.follows("there", 5)
     assert not here.follows("there", 4)
 
 
 def test_an_old_version_changes_nothing(here: Presence) -> None:
-    here.learn("there", 2, [Change(BOB, [1])])
-    here.learn("there", 1, [Change(BOB, [])])
-    here.learn("there", 2, [Change(BOB, [])])
+    here.learn("there", 0, 2, [Change(BOB, [1])])
+    here.learn("there", 0, 1, [Change(BOB, [])])
+    here.learn("there", 1, 2, [Change(BOB, [])])
     assert here.online([1]) == [BOB.id]
 
 
 def test_a_missed_version_is_noticed(here: Presence) -> None:
-    here.learn("there", 2, [Change(BOB, [1])])
+    here.learn("there", 0, 2, [Change(BOB, [1])])
     assert here.missed({"there": 2}) == {}
     assert here.missed({"there": 5, "new": 1, "idle": 0}) == {"there": 2, "new": 0}
 
 
 def test_a_worker_that_is_gone_takes_its_users_along(here: Presence) -> None:
-    here.learn("there", 1, [Change(ALICE, [1]), Change(BOB, [1])])
+    here.learn("there", 0, 1, [Change(ALICE, [1]), Change(BOB, [1])])
     here.arrive(ALICE, [1])
     here.turns()
     here.forget_others_than([])
@@ -155,19 +155,34 @@ def test_a_worker_that_is_gone_takes_its_users_along(here: Presence) -> None:
 
 
 def test_a_worker_that_comes_back_to_life_is_read_from_the_start(here: Presence) -> None:
-    here.learn("there", 7, [Change(BOB, [1])])
+    here.learn("there", 0, 7, [Change(BOB, [1])])
     here.forget_others_than([])
     assert here.missed({"there": 7}) == {"there": 0}
 
 
 def test_in_doubt_all_is_learnt_anew_and_who_has_not_moved_is_not_told_of(here: Presence) -> None:
-    here.learn("there", 7, [Change(ALICE, [1]), Change(BOB, [1])])
+    here.learn("there", 0, 7, [Change(ALICE, [1]), Change(BOB, [1])])
     here.turns()
     here.doubt()
     assert here.online([1]) == [ALICE.id, BOB.id]
     assert here.missed({"there": 9}) == {"there": 0}
-    here.learn("there", 9, [Change(ALICE, [1])])
+    here.learn("there", 0, 9, [Change(ALICE, [1])])
     assert here.turns() == [went(BOB, 1)]
+
+
+def test_what_was_read_before_the_doubt_is_not_taken_for_everybody(here: Presence) -> None:
+    """It was asked for after a version that is in doubt now: the rest of the users is not in it."""
+    here.learn("there", 0, 5, [Change(ALICE, [1]), Change(BOB, [1])])
+    here.doubt()
+    here.learn("there", 5, 6, [Change(CAROL, [1])])
+    assert here.online([1]) == [ALICE.id, BOB.id]
+    assert here.missed({"there": 6}) == {"there": 0}
+
+
+def test_what_was_read_from_the_start_is_everybody_also_after_a_hint(here: Presence) -> None:
+    here.learn("there", 0, 1, [Change(ALICE, [1])])
+    here.learn("there", 0, 3, [Change(BOB, [1])])
+    assert here.online([1]) == [BOB.id]
 
 
 def test_nothing_is_kept_of_those_who_are_gone(here: Presence) -> None:
@@ -176,7 +191,7 @@ def test_nothing_is_kept_of_those_who_are_gone(here: Presence) -> None:
     here.expire(LATER)
     here.turns()
     here.told(here.untold())
-    here.learn("there", 1, [Change(BOB, [3])])
-    here.learn("there", 2, [Change(BOB, [])])
+    here.learn("there", 0, 1, [Change(BOB, [3])])
+    here.learn("there", 1, 2, [Change(BOB, [])])
     here.turns()
     assert not any([here._here, here._online, here._rooms, here._before, here._untold])
