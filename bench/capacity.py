@@ -292,7 +292,11 @@ def assumed() -> Table:
 
 def measured() -> Table:
     table = Table("What was measured", "", [Column("us of a core", "value", plain)])
-    table.text = "On one core of the machine below, rounded up; the first is not time but memory."
+    table.text = (
+        "On one core of the machine below, in an earlier run and rounded; the first is not time "
+        "but memory. In the run below connects, sweeps and full batches cost less, and messages "
+        "and hints that come alone up to twice as much, as a core that mostly waits is slower."
+    )
     costs = Costs()
     for field in fields(costs):
         value = getattr(costs, field.name)
