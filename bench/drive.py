@@ -29,9 +29,16 @@ class Cast:
 
 
 def crowd(layout: Layout, senders: int, *, stalled: int = 0) -> Cast:
-    """Everybody in one room: the first speak, the next are sampled, the others counted."""
-    kinds = ["marked"] * senders + ["sampled"] * SAMPLES + ["stalled"] * stalled
-    kinds += ["counted"] * (len(layout) - len(kinds))
+    """Everybody in one room: the first speak; some are sampled, some stall, the rest are counted.
+
+    Samples are spread evenly, as many a server serves its clients in the order of their coming.
+    """
+    others = len(layout) - senders
+    kinds = ["marked"] * senders + ["counted"] * others
+    for kind, number in (("stalled", stalled), ("sampled", SAMPLES)):
+        for part in range(number):
+            place = senders + others * (2 * part + 1) // (2 * number)
+            kinds[kinds.index("counted", place)] = kind
     return Cast(kinds, [(number, layout[number][0]) for number in range(senders)])
 
 

@@ -9,6 +9,7 @@ from threading import Semaphore
 from typing import TypeVar
 
 import bcrypt
+from gevent.monkey import is_module_patched
 from gevent.threadpool import ThreadPool
 
 from ..errors import TooBusy
@@ -49,6 +50,8 @@ def _natively(work: Callable[[], T]) -> T:
         raise TooBusy("Too many people are signing in; try again in a moment.", retry_after=2)
     _under_way.append(None)
     try:
+        if not is_module_patched("threading"):
+            return work()  # as under `flask run`: this is a native thread of its own
         result: T = _thread().apply(work)
         return result
     finally:
@@ -60,7 +63,6 @@ def _natively(work: Callable[[], T]) -> T:
 def _thread() -> ThreadPool:
     """One native thread: a second would only take the other core away from the event loop.
 
-    Made on first use, as it belongs to the event loop of the process that makes it. Called from
-    another native thread, as under ``flask run``, ``apply`` does the work in that thread.
+    Made on first use, as it belongs to the event loop of the process that makes it.
     """
     return ThreadPool(1)

@@ -94,7 +94,8 @@ def decode(payload: bytes) -> Hint:
 def news(worker: str, committed: Iterable[Committed], payload_max: int) -> Iterator[News]:
     """Hints of what was committed, the frames with them as far as they fit.
 
-    Ascending by room and rev, without a gap in a room.
+    Ascending by room and rev. The frames of a hint have revs without a gap; what another worker has
+    written in between begins a new one.
     """
     for room, group in groupby(committed, key=lambda change: change.room):
         changes = list(group)
@@ -104,7 +105,8 @@ def news(worker: str, committed: Iterable[Committed], payload_max: int) -> Itera
         part, size = News(worker, room, 0), 0
         for change in changes:
             more = len(change.payload) + 1
-            if part.frames and size + more > payload_max - _ENVELOPE:
+            follows = change.rev == part.rev + 1
+            if part.frames and (size + more > payload_max - _ENVELOPE or not follows):
                 yield part
                 part, size = News(worker, room, 0), 0
             part.rev = change.rev

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.exc import IntegrityError
 
 from ..auth.schemas import Account
-from ..errors import ApiError, Internal, Invalid, NotFound, from_database
+from ..errors import ApiError, Internal, Invalid, NotFound, Unavailable, from_database
 from ..models import UtcDateTime, now
 from ..storage import transaction
 from . import messages
@@ -154,12 +154,18 @@ def _commit(batch: list[Post]) -> Written:
         if len(batch) == 1:
             log.exception("a message could not be written")
             return Written([Answer(batch[0], Internal())], [])
-    # Each on its own, outage or not: what was written before one must still be acked.
-    alone = [write([post]) for post in batch]
-    return Written(
-        [answer for one in alone for answer in one.answers],
-        [message for one in alone for message in one.new],
-    )
+    # Each on its own. What was written before an outage must still be acked; what comes after it
+    # is not tried, as each would wait for the database in turn.
+    answers: list[Answer] = []
+    new: list[MessageFrame] = []
+    for place, post in enumerate(batch):
+        alone = write([post])
+        answers += alone.answers
+        new += alone.new
+        if isinstance(outcome := alone.answers[0].outcome, Unavailable):
+            answers += [Answer(untried, outcome) for untried in batch[place + 1 :]]
+            break
+    return Written(answers, new)
 
 
 def _known(db: Connection, keys: list[Key]) -> dict[Key | None, MessageFrame]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import ssl
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from types import TracebackType
@@ -55,6 +56,8 @@ class Client:
         self._conversation = Conversation(since or {}, window, backlog)
         #: Given to the program, and not yet seen to.
         self._last: Event | None = None
+        #: One that was taken, and has no page yet.
+        self._reset: Reset | None = None
         self._link = Link(
             self._web.ws_url, token, self._conversation, ping_every=ping_every, context=context
         )
@@ -145,19 +148,21 @@ class Client:
         It is sent again after every break, in order and under the same ``client_id`` (a new UUID by
         default), until there is an answer. While the window is full this waits for a place, at most
         ``timeout`` seconds. Raises TimeoutError, GaveUp, Closed, ValueError (the text is not
-        Unicode).
+        Unicode, or the ``client_id`` not of 1 to 64 characters).
         """
         client_id = client_id or str(uuid.uuid4())
         if self._link.is_this_thread:
             timeout = 0.0  # a callback of Sent: it would wait for itself
         outbox = self._conversation.outbox
-        with self._link.lock:
-            if self._link.over:
-                self._link.wait(lambda: False, 0)
-            if not self._link.wait(lambda: not outbox.full or outbox.find(client_id), timeout):
+        link = self._link
+        with link.lock:
+            # The end empties the outbox: a place in it is then worth nothing.
+            if not link.wait(
+                lambda: not link.over and (not outbox.full or outbox.find(client_id)), timeout
+            ):
                 raise TimeoutError
             sent = outbox.find(client_id) or outbox.put(room, text, client_id, reply_to)
-            self._link.wake()
+            link.wake()
         return sent
 
     def receive(self, timeout: float | None = None) -> Event:
@@ -166,20 +171,25 @@ class Client:
         Raises TimeoutError, Closed, and GaveUp after the last event.
         """
         conversation, link = self._conversation, self._link
+        deadline = None if timeout is None else time.monotonic() + timeout
         with link.lock:
             if self._last is not None:
                 conversation.done(self._last)
                 self._last = None
-            if not link.wait(
-                lambda: conversation.events and not isinstance(link.over, Closed), timeout
-            ):
-                raise TimeoutError
-            event = conversation.take()
-            assert event is not None
-            link.wake()  # a room that fell behind may be asked for now
+            event: Event | None = self._reset
+            if event is None:
+                if not link.wait(
+                    lambda: conversation.events and not isinstance(link.over, Closed), timeout
+                ):
+                    raise TimeoutError
+                event = conversation.take()
+                assert event is not None
+                link.wake()  # a room that fell behind may be asked for now
         if isinstance(event, Reset):
-            event = self._with_newest_page(event)
+            self._reset = event  # the next call's, if there is no page in time
+            event = self._with_newest_page(event, deadline)
         with link.lock:
+            self._reset = None
             self._last = event
         return event
 
@@ -213,10 +223,13 @@ class Client:
         return self._web.history(self._token, room, limit=limit, **query)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until nothing is unacked (seconds); whether that is so. Raises GaveUp, Closed."""
-        outbox = self._conversation.outbox
-        with self._link.lock:
-            return self._link.wait(lambda: len(outbox) == 0, timeout)
+        """Wait until nothing is unacked (seconds); whether that is so.
+
+        Raises GaveUp, Closed: it is not known then what has become of the last ones.
+        """
+        link, outbox = self._link, self._conversation.outbox
+        with link.lock:
+            return link.wait(lambda: not link.over and not len(outbox), timeout)
 
     def close(self, timeout: float = 5.0) -> None:
         """End; what is unacked has ``timeout`` seconds before. May be called again.
@@ -239,8 +252,11 @@ class Client:
     ) -> None:
         self.close() if kind is None else self.close(timeout=0)
 
-    def _with_newest_page(self, reset: Reset) -> Reset:
-        """Load what a Reset promises, in the program's thread; the stream waits behind it."""
+    def _with_newest_page(self, reset: Reset, deadline: float | None) -> Reset:
+        """Load what a Reset promises, in the program's thread; the stream waits behind it.
+
+        Raises TimeoutError after the deadline (monotonic seconds), Closed, GaveUp.
+        """
         backoff = Backoff()
         while True:
             try:
@@ -250,5 +266,8 @@ class Client:
                     # Not in the room any more, or signed out: the stream will say so.
                     logger.warning("room %s cannot be read: %s", reset.room, error)
                     return reset
+            pause = backoff.next()
+            if deadline is not None and time.monotonic() + pause >= deadline:
+                raise TimeoutError
             with self._link.lock:
-                self._link.wait(lambda: False, backoff.next())
+                self._link.wait(lambda: False, pause)

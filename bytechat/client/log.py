@@ -43,7 +43,9 @@ class Log:
         self.asked = False
         self.ask_at = 0.0
         self._doubtful = head < self.position
-        self.heard(head)
+        # What was heard of from another connection may be lost with its database.
+        self.head = max(self.position, head)
+        self._early.clear()
 
     def heard(self, rev: int) -> None:
         """This rev exists, though it is not here."""
@@ -70,6 +72,7 @@ class Log:
         if not given and not more:
             # Nothing is left up to the head, though numbers were taken.
             self.position = max(self.position, head)
+            self.head = max([self.position, *self._early])
         return given + self._in_order()
 
     def reset(self, head: int) -> list[Message]:

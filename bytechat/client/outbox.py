@@ -14,6 +14,9 @@ from .shapes import Ack, ErrorFrame, Limits
 #: refused, and a client that is refused too often is sent away (4429).
 IN_FLIGHT_MAX = 10
 
+#: Characters of the longest name of a message that a server takes (docs/websocket.md).
+CLIENT_ID_MAX = 64
+
 
 class Sent(Future[Ack]):
     """A message on its way. ``result(timeout)`` waits for its Ack.
@@ -66,7 +69,11 @@ class Outbox:
         return post.handle if post else None
 
     def put(self, room: int | str, text: str, client_id: str, reply_to: int | None) -> Sent:
-        """Raises ValueError for a text that is not Unicode (half a surrogate pair)."""
+        """Raises ValueError for a text that is not Unicode (half a surrogate pair), or a name that
+        no server takes: its refusal would not say whose it is.
+        """
+        if not 0 < len(client_id) <= CLIENT_ID_MAX or "\0" in client_id:
+            raise ValueError(f"a client_id has 1 to {CLIENT_ID_MAX} characters, and no NUL")
         frame = {"type": "send", "room": room, "text": text, "client_id": client_id}
         if reply_to is not None:
             frame["reply_to"] = reply_to

@@ -71,7 +71,7 @@ class Feed:
         elif len(self.early) >= EARLY_MAX:
             self.behind = True
         elif rev > self.newest:
-            self.early[rev] = frame
+            self.early.setdefault(rev, frame)
 
     def fill(self, frames: list[tuple[int, bytes]]) -> None:
         """Take what the database has after ``newest``: (rev, frame), ascending by rev."""

@@ -67,6 +67,13 @@ def test_each_room_has_hints_of_its_own() -> None:
     ]
 
 
+def test_what_another_worker_has_written_in_between_is_not_counted() -> None:
+    """Each post of a batch may have been written alone; frames are numbered from the last one."""
+    some = [*committed(10, first=5), *committed(10, 10, first=7)]
+    told = list(hints.news("w", some, 1000))
+    assert [(hint.rev, len(hint.frames)) for hint in told] == [(5, 1), (8, 2)]
+
+
 def test_a_large_batch_is_told_by_its_number_alone() -> None:
     batch = committed(*[300] * (hints.FRAMES_MAX // 300 + 1))
     assert list(hints.news("w1", batch, 7_900)) == [News("w1", 1, len(batch))]

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import create_engine, event, insert, select
+from sqlalchemy import Connection, create_engine, event, insert, select
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from bytechat.auth.schemas import Account
 from bytechat.chat import journal as module
-from bytechat.chat import messages
+from bytechat.chat import messages, posts
 from bytechat.chat.frames import MessageFrame
 from bytechat.chat.journal import Journal
 from bytechat.chat.posts import Answer, Outcome, Post, Sender
@@ -389,6 +391,28 @@ def test_a_commit_that_fails_is_told_to_all_and_nothing_is_published(desk: Desk)
     assert desk.published == []
     assert desk.rows() == []
     assert desk.head() == 0
+
+
+def test_when_posts_are_written_one_by_one_an_outage_is_waited_for_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of 500 would wait some seconds, and meanwhile nobody is told anything."""
+    append, tried = posts._append, []
+
+    def fail(connection: Connection, batch: list[Post], known: Any) -> Any:
+        if len(batch) > 1:
+            raise IntegrityError("", {}, Exception("as if each of them was sent before"))
+        tried.append(batch[0].text)
+        if batch[0].text == "two":
+            raise OperationalError("", {}, Exception("the database is gone"))
+        return append(connection, batch, known)
+
+    monkeypatch.setattr(posts, "_append", fail)
+    outcomes = desk.write(*(desk.post(text) for text in ("one", "two", "three", "four")))
+    assert tried == ["one", "two"]
+    assert [type(outcome) for outcome in outcomes] == [MessageFrame, *[Unavailable] * 3]
+    assert [text for *_, text in desk.rows()] == ["one"]
+    assert len(desk.published) == 1
 
 
 # When.

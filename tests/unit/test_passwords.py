@@ -16,8 +16,9 @@ ROUNDS = 4
 
 
 @pytest.fixture(autouse=True)
-def pool_of_this_loop() -> Iterator[None]:
-    """The native thread belongs to the event loop that made it: here, to this test's thread."""
+def pool_of_this_loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As under gunicorn. The native thread belongs to the event loop of this test's thread."""
+    monkeypatch.setattr(passwords, "is_module_patched", lambda _module: True)
     passwords._thread.cache_clear()
     yield
     passwords._thread().kill()

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import closing
 
 import pytest
@@ -59,6 +60,32 @@ def test_codes_that_say_so_end_the_client_for_everybody(
         alice.connected()
     alice.close()
     assert len(server.requests) == 1
+
+
+def test_who_waits_for_a_place_or_for_all_acks_is_told_of_the_end(server: FakeServer) -> None:
+    """What the end has emptied is not what was acked, and has no place for more."""
+    server.intercept = lambda _socket, _frame: True
+    ended: list[type[GaveUp]] = []
+
+    def wait_with(call: Callable[[], object]) -> None:
+        with pytest.raises(GaveUp) as raised:
+            call()
+        ended.append(raised.type)
+
+    with closing(Client(server.url, TOKEN, window=1)) as client:
+        client.connected(SECONDS)
+        client.send("lobby", "never")
+        calls: list[Callable[[], object]] = [lambda: client.send("lobby", "more"), client.flush]
+        waiting = [threading.Thread(target=wait_with, args=(call,)) for call in calls]
+        for thread in waiting:
+            thread.start()
+            thread.join(0.1)
+        server.cut(4401)
+        for thread in waiting:
+            thread.join(SECONDS)
+        assert ended == [SignInAgain, SignInAgain]
+        with pytest.raises(SignInAgain):
+            client.flush()
 
 
 def test_what_came_before_the_end_is_still_given(server: FakeServer, alice: Client) -> None:

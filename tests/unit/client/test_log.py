@@ -105,6 +105,18 @@ def test_another_log_is_begun_from_its_head() -> None:
     assert [message.rev for message in log.push(said(4, 4))] == [4]
 
 
+def test_what_was_heard_of_and_is_lost_is_not_asked_for_for_ever() -> None:
+    """The database was restored, or handed over, between a message and its repetition."""
+    log = Log(5)
+    log.heard(10)
+    log.push(said(9))
+    log.connected(8)
+    assert revs(log.page([said(6), said(7), said(8)], 8, more=False)) == [6, 7, 8]
+    assert not log.behind
+    new = said(9, 9)
+    assert log.push(new) == [new]
+
+
 def test_numbers_that_nothing_has_any_more_do_not_hold_a_log_up() -> None:
     log = Log(3)
     log.heard(9)
@@ -213,6 +225,15 @@ def test_half_a_surrogate_pair_is_refused_and_takes_no_place() -> None:
     box = Outbox(window=1)
     with pytest.raises(ValueError, match="surrogates"):
         box.put("lobby", "\ud800", "c", None)
+    assert len(box) == 0
+
+
+@pytest.mark.parametrize("client_id", ["", "x" * 65, "a\0b"])
+def test_a_name_that_no_server_takes_is_refused_here_and_takes_no_place(client_id: str) -> None:
+    """The server's refusal would not say whose it is: the place would never be free again."""
+    box = Outbox(window=1)
+    with pytest.raises(ValueError, match="client_id"):
+        box.put("lobby", "hi", client_id, None)
     assert len(box) == 0
 
 

@@ -176,6 +176,25 @@ def test_a_reset_waits_until_the_newest_page_can_be_read(server: FakeServer) -> 
         assert [m.text for m in wait_for(client, Reset).messages] == ["newest"]
 
 
+def test_a_reset_whose_page_cannot_be_read_in_time_is_not_lost(server: FakeServer) -> None:
+    server.reset_after = 0
+    server.say("newest")
+    server.history_refusals = [problem(503, "unavailable", Retry_After="1")] * 4
+    with closing(Client(server.url, TOKEN, since={ROOM: 0})) as client:
+        client.connected(SECONDS)
+        timed_out = 0
+        while True:
+            try:
+                event = client.receive(0.01)
+            except TimeoutError:
+                timed_out += 1
+                continue
+            if isinstance(event, Reset):
+                break
+        assert [message.text for message in event.messages] == ["newest"]
+        assert timed_out >= 4
+
+
 def test_a_reset_of_a_room_that_may_not_be_read_any_more_is_empty(server: FakeServer) -> None:
     server.reset_after = 0
     server.say("secret")
