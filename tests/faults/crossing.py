@@ -24,13 +24,15 @@ class Crossing:
     """Two sockets on different workers, the second of which hears what is said at the first."""
 
     def __init__(self, near: Person, far: Person, ledger: Ledger) -> None:
-        self._near_person, self._far_person = near, far
+        #: Who says it.
+        self.near = near
+        self._far_person = far
         self._ledger = ledger
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         with self._stack:
-            self._near = self._stack.enter_context(self._near_person.talk())
+            self._near = self._stack.enter_context(self.near.talk())
             self._far = self._stack.enter_context(elsewhere(self._far_person, self._near))
             self._stack = self._stack.pop_all()
         return self
@@ -42,7 +44,7 @@ class Crossing:
         """Say something; the seconds until it is heard, with the time of its commit."""
         client_id = unused_name("crossing")
         text = f"how long does {client_id} take?"
-        author = self._near_person.id
+        author = self.near.id
         self._ledger.sent(author, client_id, text)
         began = time.monotonic()
         self._near.send(type="send", room="lobby", text=text, client_id=client_id)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tests.support.databases import Databases
 from tests.support.people import Person
+from tests.support.server import Server
 from tests.support.valkey import Valkey
 
 from .buses import Bus, ValkeyBus
@@ -24,16 +27,26 @@ REFUSED_MAX = 10.0
 AT_ONCE = 1.0
 
 
-def test_a_bus_that_is_cut_or_away_costs_a_moment_and_no_message(
-    scene: Scene, bus: Bus, deployment: str
-) -> None:
-    servers = scene.deploy(deployment, bus)
+@contextmanager
+def talk(scene: Scene, servers: list[Server], bus: Bus) -> Iterator[tuple[Crowd, Crossing]]:
+    """People talk, and it is looked how long it takes across; in the end nothing is missing."""
     near, far = Person(servers[0], "near"), Person(servers[-1], "far")
-    rounds, seconds = (3, 10) if scene.long else (1, 3)
     with (
         scene.crowd(scene.people(*servers), rate=30) as crowd,
         Crossing(near, far, scene.ledger) as crossing,
     ):
+        yield crowd, crossing
+        crowd.hear(5)
+        crowd.finish()
+    scene.ledger.check(bus.database_url)
+
+
+def test_a_bus_that_is_cut_or_away_costs_a_moment_and_no_message(
+    scene: Scene, bus: Bus, deployment: str
+) -> None:
+    servers = scene.deploy(deployment, bus)
+    rounds, seconds = (3, 10) if scene.long else (1, 3)
+    with talk(scene, servers, bus) as (crowd, crossing):
         for _ in range(rounds):
             check_bus(bus, crowd, crossing)
             bus.cut()
@@ -44,9 +57,6 @@ def test_a_bus_that_is_cut_or_away_costs_a_moment_and_no_message(
                 with crowd.hushed():
                     assert crossing.longest(seconds) < DELAY_MAX
             check_bus(bus, crowd, crossing)
-        crowd.hear(5)
-        crowd.finish()
-    scene.ledger.check(bus.database_url)
 
 
 def test_without_an_answer_from_valkey_people_talk_on_and_only_readyz_complains(
@@ -55,12 +65,8 @@ def test_without_an_answer_from_valkey_people_talk_on_and_only_readyz_complains(
     with Valkey() as valkey:
         bus = ValkeyBus(databases.fresh("postgresql"), valkey)
         servers = scene.deploy(deployment, bus)
-        near, far = Person(servers[0], "near"), Person(servers[-1], "far")
         rounds, seconds = (3, 10) if scene.long else (1, 3)
-        with (
-            scene.crowd(scene.people(*servers), rate=30) as crowd,
-            Crossing(near, far, scene.ledger) as crossing,
-        ):
+        with talk(scene, servers, bus) as (crowd, crossing):
             for _ in range(rounds):
                 check_bus(bus, crowd, crossing)
                 valkey.freeze()
@@ -68,14 +74,11 @@ def test_without_an_answer_from_valkey_people_talk_on_and_only_readyz_complains(
                 with crowd.hushed():
                     assert crossing.longest(seconds) < DELAY_MAX
                 for server in servers:
-                    check_without_answer(near.at(server))
+                    check_without_answer(crossing.near.at(server))
                 valkey.thaw()
                 check_bus(bus, crowd, crossing)
                 for server in servers:
-                    check_ready(near.at(server))
-            crowd.hear(5)
-            crowd.finish()
-    scene.ledger.check(bus.database_url)
+                    check_ready(crossing.near.at(server))
 
 
 def check_without_answer(person: Person) -> None:

@@ -12,9 +12,9 @@ import pytest
 
 from bench import drive, report, wire, worlds
 from bench.clients import Counted, Marked, Sampled
+from bench.device import Device
 from bench.machine import described
 from bench.plan import Phase
-from bench.storm import Device
 from bench.subjects import ByteChat
 from bench.tables import Column, Row, Table
 from tests.support.databases import ROOT, Databases

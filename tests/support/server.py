@@ -12,7 +12,6 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import psutil
@@ -148,12 +147,7 @@ class Server:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         # The next test need not wait for this one's goodbyes.
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
@@ -203,14 +197,9 @@ class TwoServers(Server):
         self._other.kill()
         super().kill()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._other.__exit__(kind, error, trace)
-        super().__exit__(kind, error, trace)
+    def __exit__(self, *error: object) -> None:
+        self._other.__exit__(*error)
+        super().__exit__(*error)
 
 
 _leaving: list[Server] = []

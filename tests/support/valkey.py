@@ -7,7 +7,6 @@ import socket
 import subprocess
 import tempfile
 import time
-from types import TracebackType
 from typing import Any, Self
 
 from redis import Redis
@@ -86,12 +85,7 @@ class Valkey:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
 

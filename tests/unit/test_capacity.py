@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from bench import capacity, report, simulate
-from bench.capacity import Costs, Habits, Kind, Model
+from bench import capacity, costs, report, simulate
+from bench.capacity import Model
+from bench.costs import Costs, Habits, Kind
 
 
 @pytest.fixture
@@ -69,15 +70,15 @@ def test_servers_are_counted_up_and_never_fall_under_what_survives_a_failure() -
     assert large.workers == 1200
     assert large.machines == 100
     needed = sum(large.database_cores().values())
-    half = capacity.DATABASE_CORES / 2
+    half = costs.DATABASE_CORES / 2
     assert (large.databases() - 1) * half < needed <= large.databases() * half
     assert large.databases(sweeping=False) < large.databases()
 
 
 def test_valkey_is_needed_from_the_first_number_of_workers_at_which_notify_takes_too_much() -> None:
     number = capacity.workers_for_valkey()
-    limit = 0.1 * capacity.DATABASE_CORES
-    sockets = capacity.SOCKETS_PER_WORKER
+    limit = 0.1 * costs.DATABASE_CORES
+    sockets = costs.SOCKETS_PER_WORKER
     assert (
         Model((number - 1) * sockets).notify_cores < limit <= Model(number * sockets).notify_cores
     )
